@@ -1,0 +1,1 @@
+"""SigmaQuant: every layer its own bitwidth, under the budgets of the target device."""

@@ -1,0 +1,59 @@
+"""The answer: how many bits each layer's weights and each precision group's activations get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Self
+
+import pydantic
+
+from sigmaquant.artifact import Artifact
+from sigmaquant.layers import LayerTable
+
+WeightBits = Annotated[int, pydantic.Field(ge=2, le=8)]
+ActivationBits = Annotated[int, pydantic.Field(ge=2, le=16)]
+
+
+class BitPlan(Artifact):
+    """Weight width of each layer, activation width of each precision group.
+
+    Activation widths belong to precision groups, not to layers: what several layers read has one
+    width, and a plan that said otherwise could not be run.
+
+    Attributes:
+        weight_bits: by layer name.
+        activation_bits: by precision group.
+        origin: what made the plan, such as "greedy" or "uniform 4".
+    """
+
+    weight_bits: dict[str, WeightBits]
+    activation_bits: dict[str, ActivationBits]
+    origin: str = "manual"
+
+    @classmethod
+    def uniform(cls, table: LayerTable, weight_bits: int, activation_bits: int = 8) -> Self:
+        """The same width everywhere."""
+        return cls(
+            weight_bits={layer.name: weight_bits for layer in table.layers},
+            activation_bits=dict.fromkeys(table.groups, activation_bits),
+            origin=f"uniform {weight_bits}",
+        )
+
+    def with_weight_bits(self, changes: Mapping[str, int], origin: str | None = None) -> Self:
+        """A copy with some layers changed."""
+        return type(self)(
+            weight_bits={**self.weight_bits, **changes},
+            activation_bits=self.activation_bits,
+            origin=origin or self.origin,
+        )
+
+    def mean_weight_bits(self, table: LayerTable) -> float:
+        """Bits a weight, averaged over all weights of the network."""
+        return sum(layer.weights * self.weight_bits[layer.name] for layer in table.layers) / (
+            table.weights
+        )
+
+    def missing_from(self, table: LayerTable) -> Iterable[str]:
+        """Layers and groups of the table that the plan says nothing about."""
+        yield from (la.name for la in table.layers if la.name not in self.weight_bits)
+        yield from (group for group in table.groups if group not in self.activation_bits)

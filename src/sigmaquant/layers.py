@@ -1,0 +1,151 @@
+"""What a captured network consists of, without its weights: layers, tensors and the schedule.
+
+Shapes and sizes are of one sample (no batch dimension). This module never imports torch, so that
+costs, search and reports work on a saved table alone.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+from sigmaquant.artifact import Artifact, Frozen
+
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+"""The weight widths, in bits, that a layer can be given."""
+
+
+class LayerKind(StrEnum):
+    """Kinds of layers whose weights are quantized."""
+
+    CONV = "conv"
+    DEPTHWISE_CONV = "depthwise_conv"
+    LINEAR = "linear"
+
+
+class LayerSpec(Frozen):
+    """One layer with a weight.
+
+    Attributes:
+        name: module path as the user knows it, such as ``layer1.0.conv2``.
+        kind: what the device's kernels and costs depend on.
+        weight_shape: (out, in/groups, *kernel) for convolutions, (out, in) for linear.
+        input_shape: (channels, *spatial) or (..., features), without batch.
+        output_shape: as ``input_shape``.
+        macs: multiply-accumulates for one sample, over all places the layer is used.
+        groups: convolution groups; 1 for linear.
+        input_groups: precision groups of its inputs, one for each place it is used.
+        output_group: precision group of its output; None where the output stays float.
+    """
+
+    name: str
+    kind: LayerKind
+    weight_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    macs: int
+    groups: int = 1
+    input_groups: tuple[str, ...]
+    output_group: str | None
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return math.prod(self.weight_shape)
+
+    @property
+    def channels(self) -> int:
+        """Number of output channels: so many scales and biases."""
+        return self.weight_shape[0]
+
+    @property
+    def kernel_elements(self) -> int:
+        """Length of the dot product behind one output value."""
+        return math.prod(self.weight_shape[1:])
+
+    @property
+    def outputs(self) -> int:
+        """Number of output values for one sample."""
+        return math.prod(self.output_shape)
+
+
+class TensorSpec(Frozen):
+    """An activation tensor that occupies memory while the network runs.
+
+    Attributes:
+        name: unique in the table.
+        shape: without batch.
+        group: precision group; tensors of a group share one width. None: float32.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    group: str | None
+
+    @property
+    def elements(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+class StepSpec(Frozen):
+    """One step of the execution schedule.
+
+    Attributes:
+        name: the operator's place in the network.
+        operator: "conv", "depthwise_conv", "linear", "add", "concat", "max_pool", ...
+        layer: the layer whose weights it uses, if any.
+        live: names of the tensors in memory while it runs: inputs, output, and what later steps need.
+        output: the tensor it writes.
+        quantized: False where the operator runs in float.
+    """
+
+    name: str
+    operator: str
+    layer: str | None
+    live: tuple[str, ...]
+    output: str
+    quantized: bool
+
+
+class LayerTable(Artifact):
+    """All a device's cost depends on: layers, tensors, and the order of execution.
+
+    Attributes:
+        network: name of the network's class.
+        layers: in order of execution.
+        tensors: every activation.
+        steps: the schedule.
+        float_parameters: parameters outside quantized layers, stored as float32.
+        float_operators: places and names of operators that stay float, for the report.
+    """
+
+    network: str
+    layers: tuple[LayerSpec, ...]
+    tensors: tuple[TensorSpec, ...]
+    steps: tuple[StepSpec, ...]
+    float_parameters: int = 0
+    float_operators: tuple[str, ...] = ()
+
+    def layer(self, name: str) -> LayerSpec:
+        """The layer of that name; KeyError if there is none."""
+        return {layer.name: layer for layer in self.layers}[name]
+
+    def tensor(self, name: str) -> TensorSpec:
+        """The tensor of that name; KeyError if there is none."""
+        return {tensor.name: tensor for tensor in self.tensors}[name]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Precision groups, in order of first appearance."""
+        return tuple(dict.fromkeys(t.group for t in self.tensors if t.group is not None))
+
+    @property
+    def weights(self) -> int:
+        """Quantizable weights of the whole network."""
+        return sum(layer.weights for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the quantizable layers, for one sample."""
+        return sum(layer.macs for layer in self.layers)

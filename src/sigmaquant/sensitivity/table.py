@@ -1,0 +1,40 @@
+"""The result of scoring: how much the loss rises when one layer alone is quantized."""
+
+from __future__ import annotations
+
+from sigmaquant.artifact import Artifact, Frozen
+
+
+class Score(Frozen):
+    """Expected rise of the loss, in the loss's own unit (nats for KL), and its standard error."""
+
+    rise: float
+    standard_error: float = 0.0
+
+
+class SensitivityTable(Artifact):
+    """Scores of every layer and weight width.
+
+    Attributes:
+        metric: what was measured, such as "loss".
+        loss: the loss's name, such as "kl".
+        rounding: how the candidates were rounded: "nearest" or "compensated".
+        float_loss: the float network's own loss on the same data (0 for KL to itself).
+        samples: number of calibration samples.
+        seed: of every random draw.
+        inputs: hash of the network and the data that were scored.
+        scores: by layer name, then by weight width.
+    """
+
+    metric: str
+    loss: str
+    rounding: str
+    float_loss: float
+    samples: int
+    seed: int
+    inputs: str
+    scores: dict[str, dict[int, Score]]
+
+    def rise(self, layer: str, weight_bits: int) -> float:
+        """The score of one choice; KeyError if it was not scored."""
+        return self.scores[layer][weight_bits].rise
