@@ -1,0 +1,97 @@
+"""What every choice costs on one device, and what a whole plan costs.
+
+The solvers see nothing else of a device: a choice is a lookup here, never a formula in bits.
+"""
+
+from __future__ import annotations
+
+from sigmaquant.artifact import Artifact, Frozen
+from sigmaquant.bitplan import BitPlan
+
+
+class ChoiceCost(Frozen):
+    """The additive costs of one layer at one width.
+
+    Attributes:
+        flash_bytes: packed weights, scales and biases.
+        latency_ms: time for one sample.
+        energy_uj: energy for one sample.
+    """
+
+    flash_bytes: int
+    latency_ms: float
+    energy_uj: float
+
+
+class RamStep(Frozen):
+    """The tensors in memory while one operator runs.
+
+    Attributes:
+        name: the operator's place in the network.
+        elements: number of values of each live tensor.
+        groups: precision group of each live tensor; None where it is float32.
+    """
+
+    name: str
+    elements: tuple[int, ...]
+    groups: tuple[str | None, ...]
+
+
+class CostTable(Artifact):
+    """Costs of every (layer, weight bits, activation bits) on one device.
+
+    Attributes:
+        device: the profile's name.
+        choices: by layer, weight width, then width of the layer's input activations. Only what
+            the device stores and executes is there.
+        fixed: everything outside the layers: float parameters, other operators, start-up.
+        ram_steps: the schedule; peak RAM is its largest step.
+        ram_reserve_bytes: RAM taken whatever the plan: stack, runtime.
+        activation_storage_bits: bits that one value of that activation width takes in RAM.
+        input_groups: for each layer, the precision groups it reads.
+        marks: by cost metric, the weakest evidence behind it: "measured", "emulated", "derived" or
+            "estimated".
+    """
+
+    device: str
+    choices: dict[str, dict[int, dict[int, ChoiceCost]]]
+    fixed: ChoiceCost
+    ram_steps: tuple[RamStep, ...]
+    ram_reserve_bytes: int = 0
+    activation_storage_bits: dict[int, int]
+    input_groups: dict[str, tuple[str, ...]]
+    marks: dict[str, str]
+
+    def weight_widths(self, layer: str) -> tuple[int, ...]:
+        """Weight widths the device can run this layer at, ascending."""
+        return tuple(sorted(self.choices[layer]))
+
+    def choice(self, plan: BitPlan, layer: str) -> ChoiceCost:
+        """The cost of one layer in a plan; KeyError where the device cannot run it."""
+        activation_bits = max(plan.activation_bits[g] for g in self.input_groups[layer])
+        return self.choices[layer][plan.weight_bits[layer]][activation_bits]
+
+    def step_bytes(self, plan: BitPlan, step: RamStep) -> int:
+        """RAM of the live tensors of one step; each tensor is padded to whole bytes."""
+        total = 0
+        for elements, group in zip(step.elements, step.groups, strict=True):
+            bits = 32
+            if group is not None:
+                bits = self.activation_storage_bits[plan.activation_bits[group]]
+            total += -(-elements * bits // 8)
+        return total
+
+    def peak_ram_bytes(self, plan: BitPlan) -> int:
+        """The largest step of the schedule, and the reserve."""
+        steps = (self.step_bytes(plan, step) for step in self.ram_steps)
+        return self.ram_reserve_bytes + max(steps, default=0)
+
+    def totals(self, plan: BitPlan) -> dict[str, float]:
+        """All four costs of a plan, by metric name."""
+        chosen = [self.fixed, *(self.choice(plan, layer) for layer in self.choices)]
+        return {
+            "flash_bytes": sum(cost.flash_bytes for cost in chosen),
+            "peak_ram_bytes": self.peak_ram_bytes(plan),
+            "latency_ms": sum(cost.latency_ms for cost in chosen),
+            "energy_uj": sum(cost.energy_uj for cost in chosen),
+        }
