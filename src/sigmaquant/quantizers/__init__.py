@@ -1,1 +1,21 @@
-""" """
+"""Arithmetic of quantization on plain tensors: scales, rounding, learned step sizes.
+
+Nothing here knows of networks. Weights are signed and symmetric with one scale an output channel;
+activations are affine with one scale a tensor.
+"""
+
+from sigmaquant.quantizers.affine import AffineRange, fake_quantize
+from sigmaquant.quantizers.ranges import best_range
+from sigmaquant.quantizers.rounding import MomentFactor, compensated_levels, nearest_levels
+from sigmaquant.quantizers.scales import level_bounds, weight_scales
+
+__all__ = [
+    "AffineRange",
+    "MomentFactor",
+    "best_range",
+    "compensated_levels",
+    "fake_quantize",
+    "level_bounds",
+    "nearest_levels",
+    "weight_scales",
+]

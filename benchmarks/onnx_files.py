@@ -1,0 +1,97 @@
+"""The fp32 baseline as an ONNX file, and accuracy and time of any file in ONNX Runtime."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from sigmaquant.artifact import written_atomically
+
+Float32Array = npt.NDArray[np.float32]
+
+_BATCH = 500
+_WARM_UP_ROUNDS = 20
+
+
+def write_float_onnx(model: nn.Module, input_shape: tuple[int, ...], path: Path) -> None:
+    """Export the fp32 network with torch.onnx, which folds BatchNorm; batch size is free.
+
+    The exporter's notes for debugging (stack traces, 6 % of ResNet-20's file) are left out, so
+    that the baseline is as small as it can be.
+    """
+    example = torch.zeros(2, *input_shape)
+    with warnings.catch_warnings():
+        # torch 2.13 warns about its own calls here.
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    for node in proto.graph.node:
+        del node.metadata_props[:]
+    with written_atomically(path) as temporary:
+        onnx.save(proto, temporary)
+
+
+def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the CPU with that many threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def top1_percent(path: Path, inputs: Float32Array, labels: npt.NDArray[np.int64]) -> float:
+    """Share of samples whose largest logit is the label's, in percent.
+
+    Args:
+        path: a file with one input and the logits as its first output.
+        inputs: (n, *input_shape).
+        labels: (n,).
+    """
+    session = open_session(path, threads=0)
+    (node,) = session.get_inputs()
+    correct = 0
+    for start in range(0, len(labels), _BATCH):
+        part = slice(start, start + _BATCH)
+        logits = session.run(None, {node.name: inputs[part]})[0]
+        correct += int((logits.argmax(1) == labels[part]).sum())
+    return 100 * correct / len(labels)
+
+
+def interleaved_latency_ms(
+    paths: Sequence[Path], sample: Float32Array, threads: int, rounds: int
+) -> list[float]:
+    """Median time of one sample in each file.
+
+    The files take turns, so that what else the machine does falls on all of them alike.
+
+    Args:
+        paths: files with one input.
+        sample: (1, *input_shape).
+        threads: of the runtime.
+        rounds: turns of each file.
+    """
+    sessions = [open_session(path, threads) for path in paths]
+    feeds = [{session.get_inputs()[0].name: sample} for session in sessions]
+    times_ms: list[list[float]] = [[] for _ in paths]
+    for _ in range(_WARM_UP_ROUNDS + rounds):
+        for session, feed, series in zip(sessions, feeds, times_ms, strict=True):
+            begin = time.perf_counter()
+            session.run(None, feed)
+            series.append((time.perf_counter() - begin) * 1e3)
+    return [statistics.median(series[_WARM_UP_ROUNDS:]) for series in times_ms]

@@ -1,0 +1,107 @@
+"""Write the tables of ``docs/BENCHMARKS.md`` from ``benchmarks/results/*.json``.
+
+``python -m benchmarks.tables`` rewrites what stands between ``<!-- table: NAME -->`` and
+``<!-- end -->``; with ``--check`` it changes nothing and exits with 4 where the page is
+out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from benchmarks.assets import PROJECT_ROOT
+from benchmarks.results import BenchResult, BenchRow, all_results
+from sigmaquant.artifact import written_atomically
+from sigmaquant.errors import DataError
+
+PAGE = PROJECT_ROOT / "docs" / "BENCHMARKS.md"
+
+_BLOCK = re.compile(r"(?P<begin><!-- table: (?P<bench>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.S)
+_BLANK = "-"
+
+
+def _number(template: str, value: float | None) -> str:
+    return _BLANK if value is None else template.format(value)
+
+
+def _seconds(row: BenchRow) -> str:
+    return ", ".join(f"{stage} {value:.3g}" for stage, value in row.seconds.items()) or _BLANK
+
+
+COLUMNS: dict[str, Callable[[BenchRow], str]] = {
+    "network": lambda row: row.network,
+    "variant": lambda row: row.variant,
+    "metric": lambda row: row.metric,
+    "value": lambda row: _number("{:.2f}", row.value),
+    "against fp32": lambda row: _number("{:+.2f}", row.value - row.float_value),
+    "bits a weight": lambda row: _number("{:.2f}", row.weight_bits_mean),
+    "plan bytes": lambda row: _number("{:,}", row.flash_bytes),
+    "file bytes": lambda row: _number("{:,}", row.file_bytes),
+    "fp32 file bytes": lambda row: _number("{:,}", row.float_file_bytes),
+    "time / fp32": lambda row: _number("{:.2f}", row.latency_ratio_float),
+    "seconds": _seconds,
+}
+
+
+def rendered(page: str, results: Iterable[BenchResult]) -> str:
+    """The page's text with every table made anew.
+
+    Raises:
+        DataError: a result has no place on the page.
+    """
+    by_name = {result.bench: result for result in results}
+    homeless = set(by_name) - {match["bench"] for match in _BLOCK.finditer(page)}
+    if homeless:
+        name = min(homeless)
+        raise DataError(f"the page has no place for {name!r}: add '<!-- table: {name} -->'")
+
+    def block(match: re.Match[str]) -> str:
+        return match["begin"] + _table(match["bench"], by_name) + match["end"]
+
+    return _BLOCK.sub(block, page)
+
+
+def _table(bench: str, results: dict[str, BenchResult]) -> str:
+    if bench not in results:
+        return "Not measured yet.\n"
+    result = results[bench]
+    lines = [_caption(result), "", _line(list(COLUMNS)), _line(["---"] * len(COLUMNS))]
+    lines += (_line([cell(row) for cell in COLUMNS.values()]) for row in result.rows)
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _caption(result: BenchResult) -> str:
+    machine = result.hardware
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    return (
+        f"`{result.command}`, {result.date}, seed {result.seed}, on {machine.cores} cores of "
+        f"{machine.cpu} with {machine.ram_gib} GiB; {versions}."
+    )
+
+
+def main() -> int:
+    """Rewrite or check the page; the exit code is 4 where a check fails."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    check = parser.parse_args().check
+    text = PAGE.read_text(encoding="utf-8")
+    fresh = rendered(text, all_results())
+    if fresh == text:
+        return 0
+    if check:
+        print(f"{PAGE.name} is out of date: run python -m benchmarks.tables", file=sys.stderr)
+        return 4
+    with written_atomically(PAGE) as temporary:
+        temporary.write_text(fresh, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Batches of data in one shape, checked against the network that will read them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sigmaquant.errors import DataError
+from sigmaquant.network import Network
+from sigmaquant.network.runner import flatten
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of the network and, where there are any, labels.
+
+    Attributes:
+        inputs: one tensor for each input of the network, batch first.
+        target: whatever the loss compares the output with.
+    """
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+
+def read_batches(
+    loader: Iterable[Any], network: Network, limit: int | None = None
+) -> tuple[Batch, ...]:
+    """Read a loader into checked batches.
+
+    Args:
+        loader: yields tensors, (inputs, target) pairs, or dicts; batches are passed through.
+        network: what reads them; its inputs give the expected shapes.
+        limit: stop after that many samples.
+
+    Raises:
+        DataError: no batch at all, NaN or infinite values, shapes or types that don't fit.
+    """
+    batches: list[Batch] = []
+    count = 0
+    for index, item in enumerate(loader):
+        batch = as_batch(item, network, f"batch {index}")
+        if limit is not None and count + len(batch) > limit:
+            batch = _head(batch, limit - count)
+        if len(batch):
+            batches.append(batch)
+            count += len(batch)
+        if limit is not None and count >= limit:
+            break
+    if not batches:
+        raise DataError("the data loader gave no samples; check its source and its filters")
+    return tuple(batches)
+
+
+def as_batch(item: Any, network: Network, where: str) -> Batch:
+    """One item of a loader as a checked batch.
+
+    Raises:
+        DataError: see ``read_batches``; ``where`` names the item in the message.
+    """
+    batch = item if isinstance(item, Batch) else _split(item, len(network.input_shapes), where)
+    if len(batch.inputs) != len(network.input_shapes):
+        raise DataError(
+            f"{where} has {len(batch.inputs)} inputs, the network takes {len(network.input_shapes)}"
+        )
+    expected = zip(batch.inputs, network.input_shapes, network.input_dtypes, strict=True)
+    inputs = tuple(_checked(x, shape, dtype, where) for x, shape, dtype in expected)
+    if network.batch_size is not None and len(inputs[0]) != network.batch_size:
+        raise DataError(
+            f"{where} has {len(inputs[0])} samples, but the network was exported with a fixed "
+            f"batch of {network.batch_size}"
+        )
+    if batch.target is not None and len(batch.target) != len(inputs[0]):
+        raise DataError(f"{where} has {len(inputs[0])} samples but {len(batch.target)} labels")
+    return Batch(inputs, batch.target)
+
+
+def _split(item: Any, input_count: int, where: str) -> Batch:
+    tensors = flatten(list(item.values()) if isinstance(item, Mapping) else item)
+    if len(tensors) == input_count:
+        return Batch(tuple(tensors))
+    if len(tensors) == input_count + 1:
+        return Batch(tuple(tensors[:-1]), tensors[-1])
+    raise DataError(
+        f"{where} holds {len(tensors)} tensors; the network takes {input_count} inputs, so "
+        f"{input_count} or, with labels, {input_count + 1} are expected"
+    )
+
+
+def _checked(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, where: str) -> Tensor:
+    if tuple(x.shape[1:]) != shape:
+        raise DataError(
+            f"{where} has shape {tuple(x.shape)}; the network takes (batch, "
+            f"{', '.join(map(str, shape))})"
+        )
+    if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+        raise DataError(f"{where} holds NaN or infinite values; clean the data first")
+    if dtype.is_floating_point != x.is_floating_point() and dtype.is_floating_point:
+        raise DataError(
+            f"{where} holds {x.dtype}, the network takes {dtype}; convert and scale the data as "
+            "in training"
+        )
+    return x.to(dtype)
+
+
+def _head(batch: Batch, count: int) -> Batch:
+    target = None if batch.target is None else batch.target[:count]
+    return Batch(tuple(x[:count] for x in batch.inputs), target)
+
+
+def samples_of(batches: Sequence[Batch]) -> int:
+    """Number of samples in all batches."""
+    return sum(len(batch) for batch in batches)
+
+
+def data_digest(batches: Sequence[Batch]) -> str:
+    """SHA-256 of all inputs and labels."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        for tensor in (*batch.inputs, *([] if batch.target is None else [batch.target])):
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,69 @@
+"""Activation ranges of every precision group, from the float network's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch.fx import Node
+
+from sigmaquant.calibration.batches import Batch
+from sigmaquant.network import Network
+from sigmaquant.network.runner import Watch
+from sigmaquant.quantizers import AffineRange, best_range
+from sigmaquant.quantizers.ranges import Histogram
+
+
+def activation_ranges(
+    network: Network, batches: Sequence[Batch], bits: Mapping[str, int]
+) -> dict[str, AffineRange]:
+    """The minimum-error encoding of every precision group.
+
+    Two passes over the data: the extremes, then histograms between them.
+
+    Args:
+        network: run in float.
+        batches: calibration data.
+        bits: width by precision group.
+    """
+    histograms = group_histograms(network, batches)
+    return {group: best_range(h, min(bits[group], 8)) for group, h in histograms.items()}
+
+
+def group_histograms(network: Network, batches: Sequence[Batch]) -> dict[str, Histogram]:
+    """The distribution of the values of every precision group."""
+    groups = {site: network.encodings.groups[site] for site in network.encodings.sites}
+    limits = _limits(network, batches, groups)
+    histograms = {group: Histogram(low, high) for group, (low, high) in limits.items()}
+
+    def count(node: Node, value: torch.Tensor) -> torch.Tensor:
+        if node in groups:
+            histograms[groups[node]].add(value)
+        return value
+
+    _watch(network, batches, count)
+    return histograms
+
+
+def _limits(
+    network: Network, batches: Sequence[Batch], groups: Mapping[Node, str]
+) -> dict[str, tuple[float, float]]:
+    limits: dict[str, tuple[float, float]] = {}
+
+    def widen(node: Node, value: torch.Tensor) -> torch.Tensor:
+        if node in groups:
+            low, high = limits.get(groups[node], (0.0, 0.0))
+            smallest, largest = torch.aminmax(value)
+            limits[groups[node]] = min(low, float(smallest)), max(high, float(largest))
+        return value
+
+    _watch(network, batches, widen)
+    # A tensor that is always zero still needs limits apart.
+    return {group: (low, high if high > low else 1.0) for group, (low, high) in limits.items()}
+
+
+def _watch(network: Network, batches: Sequence[Batch], see: Watch) -> None:
+    runner = network.runner()
+    with torch.no_grad():
+        for batch in batches:
+            runner.watch(batch.inputs, see)

@@ -1,0 +1,258 @@
+"""What a run is asked to do, from a TOML file, from flags, or from both.
+
+A file looks like this; everything but the model, the calibration data, the device and the folder
+may be left out::
+
+    [model]
+    factory = "nets.py:resnet20"         # or package.module:name, or a .pt2 file
+    weights = "resnet20.safetensors"
+
+    [data]
+    calibration = "calibration.npz"      # or a folder of images, or package.module:function
+    training = "training.npz"
+    evaluation = "test.npz"
+    images = { size = [224, 224], mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
+
+    [target]
+    device = "cortex-m7"
+    flash = "96 KiB"
+    latency = "40 ms"
+
+    [gates]
+    max_drop = 1.0
+
+    [run]
+    out = "runs/resnet20"
+
+Files are relative to the TOML file's folder; modules are imported from where they are installed or
+from the current folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+
+from sigmaquant.artifact import Frozen
+from sigmaquant.bitplan import ActivationBits
+from sigmaquant.budget import Budget
+from sigmaquant.data.images import ImageOptions
+from sigmaquant.data.references import is_reference
+from sigmaquant.errors import ConfigError, UnitError
+from sigmaquant.toml_schema import load_toml
+from sigmaquant.units import parse_bytes, parse_ms, parse_uj
+
+
+def _checked(parse: Any) -> pydantic.AfterValidator:
+    """A quantity that ``parse`` understands, kept as the user wrote it."""
+
+    def check(text: str | float) -> str | float:
+        try:
+            parse(text)
+        except UnitError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    return pydantic.AfterValidator(check)
+
+
+Size = Annotated[str | float, _checked(parse_bytes)]
+Time = Annotated[str | float, _checked(parse_ms)]
+Energy = Annotated[str | float, _checked(parse_uj)]
+Count = Annotated[int, pydantic.Field(ge=1)]
+
+
+class ModelConfig(Frozen):
+    """The network.
+
+    Attributes:
+        factory: ``package.module:name``, ``file.py:name`` or a ``.pt2`` file.
+        weights: safetensors file with the factory's state dict.
+    """
+
+    factory: str | None = None
+    weights: str | None = None
+
+
+class DataConfig(Frozen):
+    """The data, each a ``.npz`` file, a folder of images or ``package.module:function``.
+
+    Attributes:
+        calibration: what the layers are scored and quantized with; labels are not needed.
+        training: for fine-tuning; without it there is none.
+        evaluation: what the accuracy is reported on.
+        batch_size: for files and folders.
+        calibration_samples: so many at most are read for calibration.
+        hold_back: part of the calibration samples that judges the plan.
+        images: how images become inputs.
+    """
+
+    calibration: str | None = None
+    training: str | None = None
+    evaluation: str | None = None
+    batch_size: Count = 64
+    calibration_samples: Count = 512
+    hold_back: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.25
+    images: ImageOptions = ImageOptions()
+
+
+class TargetConfig(Frozen):
+    """The device and its hard budgets.
+
+    Attributes:
+        device: name of a shipped profile, or a TOML file.
+        flash, ram, latency, energy: upper limits with units, such as "96 KiB"; None is none.
+    """
+
+    device: str | None = None
+    flash: Size | None = None
+    ram: Size | None = None
+    latency: Time | None = None
+    energy: Energy | None = None
+
+    def budget(self) -> Budget:
+        """The limits as numbers."""
+        return Budget(flash=self.flash, ram=self.ram, latency=self.latency, energy=self.energy)
+
+
+class SearchConfig(Frozen):
+    """How layers are scored and widths are chosen.
+
+    Attributes:
+        metric: how sensitivity is measured.
+        rounding: of the weights, in scores and in the result.
+        strategy: the solver.
+        activation_bits: width of all activations.
+    """
+
+    metric: Literal["loss"] = "loss"
+    rounding: Literal["compensated", "nearest"] = "compensated"
+    strategy: str = "exact"
+    activation_bits: ActivationBits = 8
+
+
+class FinetuneConfig(Frozen):
+    """Training after quantization.
+
+    Attributes:
+        epochs: 0 for none.
+        learning_rate: None for the default.
+    """
+
+    epochs: Annotated[int, pydantic.Field(ge=0)] = 5
+    learning_rate: Annotated[float, pydantic.Field(gt=0)] | None = None
+
+
+class ExportConfig(Frozen):
+    """The exported file's name in the run's folder."""
+
+    file: str = "model.onnx"
+
+
+class GatesConfig(Frozen):
+    """Limits on the result; a run that exceeds one ends with exit code 4.
+
+    Attributes:
+        max_drop: largest drop of the accuracy, in percentage points.
+    """
+
+    max_drop: Annotated[float, pydantic.Field(ge=0)] | None = None
+
+
+class FolderConfig(Frozen):
+    """Where the results go, and the seed of every random draw."""
+
+    out: str | None = None
+    seed: Annotated[int, pydantic.Field(ge=0)] = 0
+
+
+class RunConfig(Frozen):
+    """All of a run's settings."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    target: TargetConfig = TargetConfig()
+    search: SearchConfig = SearchConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    export: ExportConfig = ExportConfig()
+    gates: GatesConfig = GatesConfig()
+    run: FolderConfig = FolderConfig()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a TOML file; its relative paths become relative to the current folder.
+
+        Raises:
+            ConfigError: unreadable, or not what the settings allow; names file, line and key.
+        """
+        return load_toml(path, cls)._anchored(Path(path).parent)
+
+    def overridden(self, flags: Mapping[str, Mapping[str, Any]]) -> Self:
+        """A copy with the flags that were given, by section and key; None was not given.
+
+        Raises:
+            ConfigError: a value that the settings do not allow.
+        """
+        sections = self.model_dump(exclude_unset=True)
+        for section, values in flags.items():
+            given = {key: value for key, value in values.items() if value is not None}
+            sections[section] = {**sections.get(section, {}), **given}
+        try:
+            return type(self).model_validate(sections)
+        except pydantic.ValidationError as error:
+            raise ConfigError("\n".join(_flag_problem(each) for each in error.errors())) from error
+
+    def completed(self) -> Self:
+        """The configuration itself, if nothing is missing that a run needs.
+
+        Raises:
+            ConfigError: names every flag and key that is missing.
+        """
+        needed = {
+            "--model ([model] factory)": self.model.factory,
+            "--calibration ([data] calibration)": self.data.calibration,
+            "--device ([target] device)": self.target.device,
+            "--out ([run] out)": self.run.out,
+        }
+        missing = [name for name, value in needed.items() if value is None]
+        if missing:
+            raise ConfigError(f"a run also needs {', '.join(missing)}")
+        return self
+
+    def _anchored(self, folder: Path) -> Self:
+        """A copy whose relative paths start at the folder."""
+        return self.overridden(
+            {
+                "model": _anchored(self.model, folder, "factory", "weights"),
+                "data": _anchored(self.data, folder, "calibration", "training", "evaluation"),
+                "target": _anchored(self.target, folder, "device"),
+                "run": _anchored(self.run, folder, "out"),
+            }
+        )
+
+
+def _anchored(section: Frozen, folder: Path, *keys: str) -> dict[str, str | None]:
+    return {key: _anchor(getattr(section, key), folder, key) for key in keys}
+
+
+def _anchor(text: str | None, folder: Path, key: str) -> str | None:
+    """A path relative to the folder; names of modules and shipped devices stay."""
+    if text is None or _is_name(text, key):
+        return text
+    return str(folder / text)
+
+
+def _is_name(text: str, key: str) -> bool:
+    if key == "device":
+        return not text.endswith(".toml")
+    return is_reference(text) and ".py:" not in text
+
+
+def _flag_problem(problem: Any) -> str:
+    """One line for a flag whose value is not allowed."""
+    flag = "--" + str(problem["loc"][1]).replace("_", "-")
+    reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    return f"{flag}: {reason}, not {problem['input']!r}"

@@ -1,0 +1,67 @@
+"""From a network's layers and a device's profile to the table that solvers choose from."""
+
+from __future__ import annotations
+
+from sigmaquant.costs.energy import layer_energy_uj, step_energy_uj
+from sigmaquant.costs.flash import float_parameter_bytes, layer_flash_bytes
+from sigmaquant.costs.latency import layer_latency_ms, step_latency_ms
+from sigmaquant.costs.marks import cost_marks
+from sigmaquant.costs.ram import handled_elements, ram_steps
+from sigmaquant.costs.table import ChoiceCost, CostTable
+from sigmaquant.devices.profile import DeviceProfile
+from sigmaquant.errors import DeviceError
+from sigmaquant.layers import LayerSpec, LayerTable
+
+
+def cost_table(table: LayerTable, profile: DeviceProfile) -> CostTable:
+    """Cost of every choice that the device can store and run, for every layer.
+
+    Raises:
+        DeviceError: the device has no kernel for a layer's kind.
+    """
+    return CostTable(
+        device=profile.name,
+        choices={layer.name: _layer_choices(layer, profile) for layer in table.layers},
+        fixed=_fixed_cost(table, profile),
+        ram_steps=ram_steps(table),
+        ram_reserve_bytes=profile.reserve.ram_bytes,
+        activation_storage_bits=profile.activation_storage.bits,
+        input_groups={layer.name: layer.input_groups for layer in table.layers},
+        marks=cost_marks(table, profile),
+    )
+
+
+def _layer_choices(layer: LayerSpec, profile: DeviceProfile) -> dict[int, dict[int, ChoiceCost]]:
+    if layer.kind not in profile.supports:
+        raise DeviceError(
+            f"{profile.name} has no kernel for layer {layer.name!r} ({layer.kind}); "
+            f"it runs {', '.join(profile.supports)}"
+        )
+    return {
+        weight_bits: {bits: _choice(layer, weight_bits, bits, profile) for bits in activation_bits}
+        for weight_bits, activation_bits in profile.supports[layer.kind].items()
+    }
+
+
+def _choice(
+    layer: LayerSpec, weight_bits: int, activation_bits: int, profile: DeviceProfile
+) -> ChoiceCost:
+    latency_ms = layer_latency_ms(layer, weight_bits, profile)
+    return ChoiceCost(
+        flash_bytes=layer_flash_bytes(layer, weight_bits, profile.weight_storage),
+        latency_ms=latency_ms,
+        energy_uj=layer_energy_uj(layer, weight_bits, activation_bits, latency_ms, profile),
+    )
+
+
+def _fixed_cost(table: LayerTable, profile: DeviceProfile) -> ChoiceCost:
+    """Everything outside the layers with weights."""
+    latency_ms = energy_uj = 0.0
+    for step, elements in zip(table.steps, handled_elements(table), strict=True):
+        if step.layer is None:
+            step_ms = step_latency_ms(step, elements, profile)
+            latency_ms += step_ms
+            energy_uj += step_energy_uj(step, elements, step_ms, profile)
+    return ChoiceCost(
+        flash_bytes=float_parameter_bytes(table), latency_ms=latency_ms, energy_uj=energy_uj
+    )

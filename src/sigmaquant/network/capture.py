@@ -1,0 +1,156 @@
+"""From an ``nn.Module`` to a ``Network``: what all later stages work on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from sigmaquant.errors import ModelError
+from sigmaquant.layers import LayerTable
+from sigmaquant.network.encodings import Encodings, find_encodings, name_places
+from sigmaquant.network.exporting import export, load_program, save_program
+from sigmaquant.network.normalise import normalise, tensor_of
+from sigmaquant.network.operators import Role, layer_name
+from sigmaquant.network.runner import GraphRunner, run_float
+from sigmaquant.network.table import layer_table
+
+_PROBE_BATCH = 3  # a batch size that no dimension of a network has by coincidence very often
+
+
+@dataclass(frozen=True)
+class Network:
+    """A captured network: float, batch norms folded, ready to be scored, quantized and trained.
+
+    Attributes:
+        module: the graph with its float parameters. Never edited after capture.
+        table: layers, tensors and schedule, without weights.
+        encodings: which values are integers and which share an encoding.
+        places: the name of every computing node.
+        input_shapes: of each input, without batch.
+        input_dtypes: of each input.
+        batch_size: None where any batch size runs; else the only one that does.
+        program: what torch.export gave, for saving.
+    """
+
+    module: GraphModule
+    table: LayerTable
+    encodings: Encodings
+    places: dict[Node, str]
+    input_shapes: tuple[tuple[int, ...], ...]
+    input_dtypes: tuple[torch.dtype, ...]
+    batch_size: int | None
+    program: ExportedProgram
+
+    def runner(self) -> GraphRunner:
+        """Runs the float network node by node."""
+        return GraphRunner(self.module)
+
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The float network's outputs, flattened to a tuple of tensors."""
+        return run_float(self.runner(), inputs)
+
+    def layer_nodes(self) -> dict[str, tuple[Node, ...]]:
+        """The places where each layer is called, by layer name."""
+        found: dict[str, tuple[Node, ...]] = {}
+        for node, role in self.encodings.roles.items():
+            if role is Role.LAYER:
+                found[layer_name(node)] = (*found.get(layer_name(node), ()), node)
+        return found
+
+    def digest(self) -> str:
+        """SHA-256 of the graph and all parameters, to recognise the network when a run resumes."""
+        digest = hashlib.sha256(self.table.model_dump_json().encode())
+        for name, value in sorted(self.module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path) -> None:
+        """Write the network as a ``.pt2`` file."""
+        save_program(self.program, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Network:
+        """Read a network from a ``.pt2`` file, ours or any that torch.export wrote.
+
+        Raises:
+            ModelError: the file is missing or not of that kind.
+        """
+        return _network(load_program(path).run_decompositions({}))
+
+
+def capture(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Network:
+    """Capture a trained network.
+
+    Args:
+        model: any module that torch.export takes; it is not changed.
+        example_input: a tensor, or one for each input, with the batch first. Its values don't
+            matter, its shapes and types do.
+
+    Raises:
+        ModelError: the model does not run on the example, cannot be exported, holds NaN, or has
+            no layer that can be quantized.
+    """
+    return _network(export(model, example_input))
+
+
+def _network(program: ExportedProgram) -> Network:
+    module = normalise(program.module())
+    batch_size = _annotate_shapes(module, program)
+    nodes = tuple(module.graph.nodes)
+    places = name_places(nodes)
+    encodings = find_encodings(module.graph, places)
+    sizes = {str(n.target): tensor_of(module, n).numel() for n in nodes if n.op == "get_attr"}
+    table = layer_table(_class_name(nodes), nodes, encodings, places, sizes)
+    if not table.layers:
+        raise ModelError(
+            f"{table.network} has no convolution or linear layer that can be quantized; operators "
+            f"found: {', '.join(table.float_operators[:8]) or 'none'}"
+        )
+    inputs = [node for node in nodes if node.op == "placeholder"]
+    return Network(
+        module=module,
+        table=table,
+        encodings=encodings,
+        places=places,
+        input_shapes=tuple(tuple(n.meta["val"].shape[1:]) for n in inputs),
+        input_dtypes=tuple(n.meta["val"].dtype for n in inputs),
+        batch_size=batch_size,
+        program=program,
+    )
+
+
+def _class_name(nodes: Sequence[Node]) -> str:
+    """The class of the exported module: the outermost frame of any node's module stack."""
+    for node in nodes:
+        for path, kind in node.meta.get("nn_module_stack", {}).values():
+            if path == "":
+                return str(kind).rpartition(".")[2]
+    return "Network"
+
+
+def _annotate_shapes(module: GraphModule, program: ExportedProgram) -> int | None:
+    """Set ``meta["shape"]``, without batch, on every node whose value has the batch first.
+
+    Returns the only batch size that runs, or None where any does.
+    """
+    runner = GraphRunner(module)
+    fixed = runner.inputs[0].meta["val"].shape[0]
+    batch_size = fixed if isinstance(fixed, int) else None
+    batch = batch_size or _PROBE_BATCH
+    assert program.example_inputs is not None
+    example, _ = program.example_inputs
+    inputs = [x[:1].expand(batch, *x.shape[1:]) for x in example]
+    with torch.no_grad():
+        for node, value in runner.values(inputs).items():
+            has_batch = isinstance(value, Tensor) and value.dim() > 0 and len(value) == batch
+            is_activation = has_batch and node.op != "get_attr"
+            node.meta["shape"] = tuple(value.shape[1:]) if is_activation else None
+    return batch_size

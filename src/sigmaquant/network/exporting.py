@@ -1,0 +1,94 @@
+"""``torch.export`` with a dynamic batch where the model allows it, and typed errors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from sigmaquant.artifact import written_atomically
+from sigmaquant.errors import ModelError
+
+
+def export(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> ExportedProgram:
+    """The model as an ATen graph, in evaluation mode.
+
+    Args:
+        model: left untouched; exported as a copy in eval mode on the CPU.
+        example_input: one tensor, or one for each input; the first dimension is the batch.
+
+    Raises:
+        ModelError: the example does not run, a parameter is not finite, or the model cannot be
+            exported.
+    """
+    inputs = _as_batch(example_input)
+    network = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    _check_finite(network)
+    _check_runs(network, inputs)
+    try:
+        program = torch.export.export(
+            network, inputs, dynamic_shapes=tuple({0: Dim.AUTO} for _ in inputs)
+        )
+    except Exception:
+        # A model may fix its batch size; then the example's batch is the only one it takes.
+        program = _export_static(network, inputs)
+    # An empty table keeps every composite operator and only makes the graph functional.
+    return program.run_decompositions({})
+
+
+def _export_static(network: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    try:
+        return torch.export.export(network, inputs)
+    except Exception as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        raise ModelError(
+            f"{type(network).__name__} cannot be exported by torch.export: {reason}. Control flow "
+            "that depends on tensor values has to be rewritten, for example with torch.where"
+        ) from error
+
+
+def _as_batch(example_input: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The example as a tuple; a batch of one is doubled, since export would fix it at one."""
+    inputs = (example_input,) if isinstance(example_input, Tensor) else tuple(example_input)
+    if not inputs or not all(isinstance(x, Tensor) and x.dim() > 0 for x in inputs):
+        raise ModelError("example_input has to be a tensor, or a tuple of tensors, with a batch")
+    return tuple(torch.cat((x, x)) if len(x) == 1 else x for x in (x.cpu() for x in inputs))
+
+
+def _check_finite(network: nn.Module) -> None:
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{name} holds NaN or infinite values; train or load the model again")
+
+
+def _check_runs(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+    try:
+        with torch.no_grad():
+            network(*inputs)
+    except Exception as error:
+        raise ModelError(
+            f"{type(network).__name__} fails on the example input of shape {shapes}: {error}"
+        ) from error
+
+
+def save_program(program: ExportedProgram, path: str | Path) -> None:
+    """Write a ``.pt2`` file; it appears whole or not at all."""
+    with written_atomically(Path(path)) as temporary, temporary.open("wb") as file:
+        torch.export.save(program, file)
+
+
+def load_program(path: str | Path) -> ExportedProgram:
+    """Read a ``.pt2`` file.
+
+    Raises:
+        ModelError: missing, or not written by torch.export.
+    """
+    try:
+        return torch.export.load(str(path))
+    except Exception as error:
+        raise ModelError(f"{path} is not a network saved by torch.export: {error}") from error

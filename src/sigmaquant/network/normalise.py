@@ -1,0 +1,218 @@
+"""Rewrites that leave the network's function as it is and make its graph simpler to read.
+
+Each function is one rewrite; ``normalise`` lists them in order.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+aten = torch.ops.aten
+
+_IDENTITIES = {
+    aten.dropout.default,
+    aten.feature_dropout.default,
+    aten.alpha_dropout.default,
+    aten.detach.default,
+    aten.clone.default,
+    aten.contiguous.default,
+    aten.alias.default,
+}
+
+
+def normalise(module: GraphModule) -> GraphModule:
+    """Apply every rewrite; the module is edited and returned."""
+    rewrites: tuple[Callable[[GraphModule], None], ...] = (
+        drop_guards,
+        drop_identities,
+        spell_out_padding,
+        fold_batch_norms,
+        add_missing_biases,
+        split_to_slices,
+    )
+    for rewrite in rewrites:
+        rewrite(module)
+        module.graph.eliminate_dead_code()
+    module.graph.lint()
+    module.recompile()
+    return module
+
+
+def drop_guards(module: GraphModule) -> None:
+    """Remove the input checks that torch.export adds; ``read_batches`` checks with better words."""
+    for node in list(module.graph.nodes):
+        if node.op == "call_module":
+            module.graph.erase_node(node)
+
+
+def drop_identities(module: GraphModule) -> None:
+    """Remove what does nothing in evaluation: dropout, copies, slices that keep everything."""
+    for node in _calls(module):
+        if node.target in _IDENTITIES or _is_full_slice(node):
+            node.replace_all_uses_with(node.args[0])
+
+
+def _is_full_slice(node: Node) -> bool:
+    if node.target is not aten.slice.Tensor:
+        return False
+    _, _, start, stop, step = arguments_of(node)
+    return start in (0, None) and stop in (None, 2**63 - 1) and step == 1
+
+
+def spell_out_padding(module: GraphModule) -> None:
+    """Turn ``padding="same"`` into numbers; an uneven one becomes a pad of its own."""
+    for node in _calls(module):
+        if node.target in (aten.conv1d.padding, aten.conv2d.padding):
+            _spell_out(module, node)
+
+
+def _spell_out(module: GraphModule, node: Node) -> None:
+    x, weight, bias, stride, mode, dilation, groups = arguments_of(node)
+    kernel = tuple(tensor_of(module, weight).shape[2:])
+    dilations = spatial(dilation, len(kernel))
+    spread = [d * (k - 1) if mode == "same" else 0 for d, k in zip(dilations, kernel, strict=True)]
+    if any(total % 2 for total in spread):
+        # PyTorch puts the odd element at the end; pads are listed from the last dimension on.
+        pads = [side for total in reversed(spread) for side in (total // 2, total - total // 2)]
+        with module.graph.inserting_before(node):
+            padded = module.graph.call_function(aten.pad.default, (x, pads))
+        padded.meta = dict(node.meta)
+        x, spread = padded, [0] * len(kernel)
+    node.target = aten.conv1d.default if len(kernel) == 1 else aten.conv2d.default
+    node.args = (x, weight, bias, stride, [total // 2 for total in spread], dilation, groups)
+
+
+def spatial(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """A per-dimension argument such as a stride, one number for each spatial dimension.
+
+    >>> spatial(2, 2), spatial([1], 2), spatial([3, 1], 2)
+    ((2, 2), (1, 1), (3, 1))
+    """
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * rank if len(values) == 1 else values
+
+
+def fold_batch_norms(module: GraphModule) -> None:
+    """Fold a batch norm into the convolution or linear layer that alone feeds it.
+
+    W' = W g / sqrt(v + eps), b' = (b - m) g / sqrt(v + eps) + beta (Jacob et al. 2018, eq. 14).
+    """
+    for node in _calls(module):
+        if node.target is aten._native_batch_norm_legit_no_training.default:
+            layer = node.args[0]
+            if isinstance(layer, Node) and _can_fold(layer):
+                _fold(module, layer, node)
+
+
+def _can_fold(layer: Node) -> bool:
+    if layer.target not in (aten.conv1d.default, aten.conv2d.default, aten.linear.default):
+        return False
+    weight = layer.args[1]
+    only_use = len(layer.users) == 1 and isinstance(weight, Node) and len(weight.users) == 1
+    if not only_use or weight.op != "get_attr":
+        return False
+    # Over (N, T, F) a batch norm works on dimension 1, a linear layer on the last.
+    is_linear = layer.target is aten.linear.default
+    return not (is_linear and layer.meta["val"].dim() != 2)
+
+
+def _fold(module: GraphModule, layer: Node, norm: Node) -> None:
+    gamma, beta, mean, variance, _, epsilon = norm.args[1:]
+    x, weight, bias, *rest = arguments_of(layer)
+    # In float64, so that the folded network differs from the original by one rounding only.
+    factor = (tensor_of(module, variance).double() + epsilon).rsqrt()
+    if gamma is not None:
+        factor = factor * tensor_of(module, gamma).double()
+    offset = -tensor_of(module, mean).double()
+    if bias is not None:
+        offset = offset + tensor_of(module, bias).double()
+    shift = offset * factor
+    if beta is not None:
+        shift = shift + tensor_of(module, beta).double()
+    old = tensor_of(module, weight).double()
+    set_parameter(module, weight.target, (old * factor.reshape(-1, *[1] * (old.dim() - 1))).float())
+    bias_name = _bias_name(weight)
+    set_parameter(module, bias_name, shift.float())
+    with module.graph.inserting_before(layer):
+        folded_bias = module.graph.get_attr(bias_name)
+    layer.args = (x, weight, folded_bias, *rest)
+    for output in list(norm.users):
+        output.replace_all_uses_with(layer)
+
+
+def add_missing_biases(module: GraphModule) -> None:
+    """Give every layer a bias: quantization corrects its mean error there."""
+    for node in _calls(module):
+        if node.target in (aten.conv1d.default, aten.conv2d.default, aten.linear.default):
+            x, weight, bias, *rest = arguments_of(node)
+            if bias is None and weight.op == "get_attr":
+                channels = tensor_of(module, weight).shape[0]
+                name = _bias_name(weight)
+                set_parameter(module, name, torch.zeros(channels))
+                with module.graph.inserting_before(node):
+                    node.args = (x, weight, module.graph.get_attr(name), *rest)
+
+
+def _bias_name(weight: Node) -> str:
+    owner = str(weight.target).rpartition(".")[0]
+    return f"{owner}.bias" if owner else "bias"
+
+
+def split_to_slices(module: GraphModule) -> None:
+    """Write every piece of a split (or chunk) as a slice of its own."""
+    splits = (aten.split.Tensor, aten.split_with_sizes.default)
+    for node in _calls(module):
+        if node.target is operator.getitem and node.args[0].target in splits:
+            _slice_piece(module, node, node.args[0])
+
+
+def _slice_piece(module: GraphModule, piece: Node, split: Node) -> None:
+    x, _, dim = arguments_of(split)
+    sizes = [part.shape[dim] for part in split.meta["val"]]
+    index = piece.args[1]
+    assert isinstance(index, int)
+    if not all(isinstance(size, int) for size in sizes):
+        return
+    start = sum(sizes[:index])
+    with module.graph.inserting_before(piece):
+        arguments = (x, dim, start, start + sizes[index])
+        replacement = module.graph.call_function(aten.slice.Tensor, arguments)
+    replacement.meta = dict(piece.meta)
+    piece.replace_all_uses_with(replacement)
+
+
+def arguments_of(node: Node) -> list[Any]:
+    """All arguments in the order of the operator's schema, defaults filled in."""
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    given = dict(zip((a.name for a in schema), node.args, strict=False)) | node.kwargs
+    return [given.get(argument.name, argument.default_value) for argument in schema]
+
+
+def tensor_of(module: nn.Module, node: Node | str) -> Tensor:
+    """The parameter or buffer behind a get_attr node, or of that dotted name."""
+    value: Any = module
+    for part in str(node.target if isinstance(node, Node) else node).split("."):
+        value = getattr(value, part)
+    assert isinstance(value, Tensor)
+    return value
+
+
+def set_parameter(module: nn.Module, name: str, value: Tensor) -> None:
+    """Set a trainable parameter by its dotted name, replacing what was there."""
+    owner_name, _, leaf = str(name).rpartition(".")
+    owner = module.get_submodule(owner_name)
+    if leaf in owner._buffers:
+        del owner._buffers[leaf]
+    setattr(owner, leaf, None)
+    delattr(owner, leaf)
+    owner.register_parameter(leaf, nn.Parameter(value.contiguous()))
+
+
+def _calls(module: GraphModule) -> list[Node]:
+    return [node for node in module.graph.nodes if node.op == "call_function"]

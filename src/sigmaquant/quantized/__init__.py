@@ -1,0 +1,9 @@
+"""A network with a bit plan applied: still a trainable ``nn.Module``, ready to be lowered.
+
+``quantize`` needs calibration data and no training; ``finetune`` goes on from its result.
+"""
+
+from sigmaquant.quantized.network import QuantizedNetwork
+from sigmaquant.quantized.post_training import ROUNDINGS, quantize
+
+__all__ = ["ROUNDINGS", "QuantizedNetwork", "quantize"]

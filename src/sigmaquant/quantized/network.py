@@ -1,0 +1,175 @@
+"""The captured graph with fake quantization where the integers will be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from sigmaquant.artifact import written_atomically
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.errors import ArtifactError
+from sigmaquant.layers import LayerTable
+from sigmaquant.network import Network
+from sigmaquant.network.normalise import arguments_of, tensor_of
+from sigmaquant.quantizers import AffineRange
+from sigmaquant.quantizers.learned import ActivationQuantizer, WeightQuantizer
+
+_FORMAT = "sigmaquant.quantized.1"
+
+
+class QuantizedNetwork(nn.Module):
+    """A network under a bit plan, fake-quantized: it can be run, trained and lowered.
+
+    Args:
+        network: the captured float network; its parameters are copied.
+        plan: widths of all its layers and precision groups.
+        ranges: encoding of every precision group.
+        scales: (out,) weight scales of every layer.
+
+    Raises:
+        ArtifactError: the plan does not cover the network.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        plan: BitPlan,
+        ranges: Mapping[str, AffineRange],
+        scales: Mapping[str, Tensor],
+    ) -> None:
+        super().__init__()
+        check_covers(plan, network.table)
+        self.network = network
+        self.plan = plan
+        self.graph_module: GraphModule = copy.deepcopy(network.module)
+        nodes = {node.name: node for node in self.graph_module.graph.nodes}
+        for layer in network.layer_nodes():
+            self._insert_weight_quantizer(layer, scales[layer], nodes)
+        for group in network.table.groups:
+            quantizer = ActivationQuantizer(ranges[group])
+            self.graph_module.add_submodule(_activation_path(group), quantizer)
+        for site in network.encodings.sites:
+            self._insert_activation_quantizer(nodes[site.name], network.encodings.groups[site])
+        self.graph_module.recompile()
+        self.graph_module.requires_grad_(True)
+
+    def _insert_weight_quantizer(
+        self, layer: str, scales: Tensor, nodes: Mapping[str, Node]
+    ) -> None:
+        shaped = scales.reshape(-1, *[1] * (self.weight(layer).dim() - 1))
+        quantizer = WeightQuantizer(shaped, self.plan.weight_bits[layer])
+        self.graph_module.add_submodule(_weight_path(layer), quantizer)
+        graph = self.graph_module.graph
+        for call in self.network.layer_nodes()[layer]:
+            node = nodes[call.name]
+            weight = arguments_of(node)[1]
+            with graph.inserting_before(node):
+                node.replace_input_with(weight, graph.call_module(_weight_path(layer), (weight,)))
+
+    def _insert_activation_quantizer(self, node: Node, group: str) -> None:
+        graph = self.graph_module.graph
+        with graph.inserting_after(node):
+            quantized = graph.call_module(_activation_path(group), (node,))
+        node.replace_all_uses_with(quantized, lambda user: user is not quantized)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """What the float model returns, computed with fake quantization."""
+        return self.graph_module(*inputs)
+
+    def weight(self, layer: str) -> Tensor:
+        """The trainable weight of a layer, before fake quantization."""
+        return tensor_of(self.graph_module, self._arguments(layer)[1])
+
+    def bias(self, layer: str, call: int = 0) -> Tensor:
+        """The trainable bias of one call of a layer."""
+        return tensor_of(self.graph_module, self._arguments(layer, call)[2])
+
+    def _arguments(self, layer: str, call: int = 0) -> list[Any]:
+        return arguments_of(self.network.layer_nodes()[layer][call])
+
+    def weight_quantizer(self, layer: str) -> WeightQuantizer:
+        """The fake quantization of a layer's weight."""
+        return self.graph_module.get_submodule(_weight_path(layer))  # type: ignore[return-value]
+
+    def activation_quantizer(self, group: str) -> ActivationQuantizer:
+        """The fake quantization of a precision group."""
+        return self.graph_module.get_submodule(_activation_path(group))  # type: ignore[return-value]
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of all parameters and encodings, for ``restore``."""
+        return {name: value.clone() for name, value in self.graph_module.state_dict().items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Set all parameters and encodings."""
+        self.graph_module.load_state_dict(state)
+
+    def save(self, path: str | Path) -> None:
+        """Write parameters, encodings and plan as one safetensors file."""
+        metadata = {
+            "format": _FORMAT,
+            "plan": self.plan.model_dump_json(),
+            "network": self.network.digest(),
+        }
+        with written_atomically(path) as temporary:
+            safetensors.torch.save_file(self.state(), temporary, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path, network: Network) -> Self:
+        """Read a quantized network back.
+
+        Args:
+            path: what ``save`` wrote.
+            network: the float network that was quantized.
+
+        Raises:
+            ArtifactError: the file is missing or damaged, or belongs to another network.
+        """
+        try:
+            with safetensors.safe_open(str(path), framework="pt") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ArtifactError(f"{path}: cannot read the quantized network: {error}") from error
+        if metadata.get("format") != _FORMAT:
+            raise ArtifactError(f"{path} is not a quantized network of this version of SigmaQuant")
+        if metadata["network"] != network.digest():
+            raise ArtifactError(f"{path} was made from another network; quantize this one anew")
+        plan = BitPlan.model_validate_json(metadata["plan"])
+        loaded = cls(network, plan, _placeholder_ranges(plan), _placeholder_scales(network))
+        loaded.restore(state)
+        return loaded
+
+
+def check_covers(plan: BitPlan, table: LayerTable) -> None:
+    """Raise ArtifactError where a plan says nothing about a layer or group of the network."""
+    missing = list(plan.missing_from(table))
+    if missing:
+        raise ArtifactError(
+            f"the plan does not cover {', '.join(missing[:5])} of {table.network}; it was made for "
+            "another network, search again"
+        )
+
+
+def _placeholder_ranges(plan: BitPlan) -> dict[str, AffineRange]:
+    return {group: AffineRange(1.0, 0, bits) for group, bits in plan.activation_bits.items()}
+
+
+def _placeholder_scales(network: Network) -> dict[str, Tensor]:
+    return {layer.name: torch.ones(layer.channels) for layer in network.table.layers}
+
+
+def _weight_path(layer: str) -> str:
+    # The graph's own submodules keep their names; a dot would nest.
+    return f"weight_quantizers.{layer.replace('.', '/')}"
+
+
+def _activation_path(group: str) -> str:
+    return f"activation_quantizers.{group.replace('.', '/')}"

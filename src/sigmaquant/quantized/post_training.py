@@ -1,0 +1,166 @@
+"""Quantization without training: one pass through the network, layer by layer.
+
+All calibration samples move through the network together, in float and quantized side by side.
+When they reach a layer, its inputs have already passed through the quantized layers before it; so
+its weights are rounded for the inputs that they will really see, and its bias takes up the mean
+error that is left (Nagel et al. 2019, section 4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.calibration import Batch, activation_ranges, read_batches
+from sigmaquant.calibration.moments import layer_groups, second_moments, weight_rows
+from sigmaquant.errors import ConfigError
+from sigmaquant.network import Network
+from sigmaquant.network.normalise import arguments_of
+from sigmaquant.network.operators import CONVOLUTIONS, Role, layer_name
+from sigmaquant.network.runner import Values, call
+from sigmaquant.progress import progress_bar
+from sigmaquant.quantized.network import QuantizedNetwork, check_covers
+from sigmaquant.quantizers import (
+    AffineRange,
+    MomentFactor,
+    compensated_levels,
+    fake_quantize,
+    level_bounds,
+    nearest_levels,
+    weight_scales,
+)
+
+ROUNDINGS = ("compensated", "nearest")
+
+
+def quantize(
+    network: Network,
+    plan: BitPlan,
+    calibration: Iterable[Any],
+    *,
+    rounding: str = "compensated",
+) -> QuantizedNetwork:
+    """Apply a plan with calibration data alone: no labels, no training.
+
+    Args:
+        network: the captured float network.
+        plan: widths of its layers and precision groups.
+        calibration: a loader of inputs; a few hundred samples.
+        rounding: "compensated" spreads each rounding error over the weights still to be rounded;
+            "nearest" is the plain reference.
+
+    Raises:
+        ArtifactError: the plan does not cover the network.
+        ConfigError: an unknown rounding.
+        DataError: see ``read_batches``.
+    """
+    if rounding not in ROUNDINGS:
+        raise ConfigError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
+    check_covers(plan, network.table)
+    batches = read_batches(calibration, network)
+    ranges = activation_ranges(network, batches, plan.activation_bits)
+    scales = {layer.name: torch.ones(layer.channels) for layer in network.table.layers}
+    quantized = QuantizedNetwork(network, plan, ranges, scales)
+    with torch.no_grad(), progress_bar("rounding", len(network.table.layers)) as advance:
+        _Passage(quantized, batches, ranges, rounding, advance).run()
+    return quantized
+
+
+class _Passage:
+    """All samples on their way through the network, in float and quantized.
+
+    Args:
+        quantized: its weights, scales and biases are set on the way.
+        batches: the calibration data.
+        ranges: encodings of the precision groups.
+        rounding: see ``quantize``.
+        advance: called after each layer.
+    """
+
+    def __init__(
+        self,
+        quantized: QuantizedNetwork,
+        batches: Sequence[Batch],
+        ranges: dict[str, AffineRange],
+        rounding: str,
+        advance: Callable[[], None],
+    ) -> None:
+        self._quantized = quantized
+        self._encodings = quantized.network.encodings
+        self._runner = quantized.network.runner()
+        self._ranges = ranges
+        self._rounding = rounding
+        self._advance = advance
+        self._done: set[str] = set()
+        starts = [dict(zip(self._runner.inputs, b.inputs, strict=True)) for b in batches]
+        self._float: list[Values] = [{**self._runner.parameters, **start} for start in starts]
+        self._integer: list[Values] = [{**self._runner.parameters, **start} for start in starts]
+
+    def run(self) -> None:
+        """Move every sample through every node."""
+        for node in self._runner.nodes:
+            if node.op == "call_function":
+                self._compute(node)
+            if node in self._encodings.sites:
+                encoding = self._ranges[self._encodings.groups[node]]
+                for values in self._integer:
+                    values[node] = fake_quantize(values[node], encoding)
+            for values in (*self._float, *self._integer):
+                for dead in self._runner.dying[node]:
+                    values.pop(dead, None)
+
+    def _compute(self, node: Node) -> None:
+        for values in self._float:
+            values[node] = call(node, values)
+        if self._encodings.roles[node] is Role.LAYER:
+            self._round(node)
+        for values in self._integer:
+            values[node] = call(node, values)
+        if self._encodings.roles[node] is Role.LAYER:
+            self._correct_bias(node)
+
+    def _round(self, node: Node) -> None:
+        layer = layer_name(node)
+        weight = self._quantized.weight(layer)
+        if layer not in self._done:
+            quantizer = self._quantized.weight_quantizer(layer)
+            levels, scales = self._levels(node, weight, quantizer.bits)
+            quantizer.scale.copy_(scales.reshape(quantizer.scale.shape))
+            # The trainable weight starts in the middle of its level.
+            weight.copy_((levels * scales).reshape(weight.shape))
+            self._done.add(layer)
+            self._advance()
+        for values in self._integer:
+            values[arguments_of(node)[1]] = weight
+
+    def _levels(self, node: Node, weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+        rows = weight_rows(weight, layer_groups(node))
+        low, high = level_bounds(bits)
+        if self._rounding == "nearest":
+            scales = weight_scales(rows, bits)
+            return nearest_levels(rows, scales, low, high), scales
+        kernel = tuple(weight.shape[2:])
+        inputs = [values[node.args[0]] for values in self._integer]
+        moments = sum(second_moments(node, kernel, x, x) for x in inputs)
+        scales = weight_scales(rows, bits, moments.diagonal(dim1=-2, dim2=-1))
+        return compensated_levels(rows, scales, low, high, MomentFactor.of(moments)), scales
+
+    def _correct_bias(self, node: Node) -> None:
+        """Move the bias by the mean error of the layer's output, channel by channel."""
+        samples = sum(len(values[node]) for values in self._float)
+        channel = 1 if node.target in CONVOLUTIONS else -1
+        error = torch.zeros(())
+        for exact, values in zip(self._float, self._integer, strict=True):
+            difference = (exact[node] - values[node]).movedim(channel, 0).flatten(1)
+            error = error + difference.mean(1) * (len(values[node]) / samples)
+        self._quantized.bias(layer_name(node)).add_(error)
+        shape = [1] * self._float[0][node].dim()
+        shape[channel] = -1
+        for values in self._integer:
+            values[node] = values[node] + error.reshape(shape)
+

@@ -1,0 +1,101 @@
+"""Learned step sizes: fake quantization that trains its own scale.
+
+LSQ (Esser et al. 2020): with v = x / s, the output is s * round(clamp(v, low, high)). The gradient
+of the scale (eq. 3) is round(v) - v inside the bounds and the bound itself outside; that of x
+(eq. 5) passes inside the bounds. The scale's gradient is multiplied by 1 / sqrt(N high) with N
+the values that share the scale (section 2.2).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sigmaquant.quantizers.affine import SMALLEST_SCALE, AffineRange
+from sigmaquant.quantizers.scales import level_bounds
+
+
+class _LearnedStep(torch.autograd.Function):
+    """Levels low .. high of ``x``, with one scale for everything or one a leading row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, weight: float) -> Tensor:
+        v = x / scale
+        levels = torch.clamp(torch.round(v), low, high)
+        ctx.save_for_backward(v, levels, scale)
+        ctx.bounds, ctx.weight = (low, high), weight
+        return levels * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        (gradient,) = gradients
+        v, levels, scale = ctx.saved_tensors
+        low, high = ctx.bounds
+        inside = (v >= low) & (v <= high)
+        to_x = gradient * inside
+        by_scale = gradient * levels - to_x * v
+        if scale.numel() == 1:
+            to_scale = by_scale.sum().reshape(scale.shape)
+        else:
+            to_scale = by_scale.flatten(1).sum(1).reshape(scale.shape)
+        return to_x, to_scale * ctx.weight, None, None, None
+
+
+class WeightQuantizer(nn.Module):
+    """Symmetric fake quantization of a weight, one learned scale an output channel.
+
+    Args:
+        scales: (out, 1, ...), broadcasting over the weight.
+        bits: 2 .. 8.
+    """
+
+    def __init__(self, scales: Tensor, bits: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(scales.detach().clone())
+        self.bits = bits
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight (out, ...) on its grid."""
+        low, high = level_bounds(self.bits)
+        gradient_weight = 1.0 / math.sqrt(weight[0].numel() * high)
+        return _LearnedStep.apply(weight, self.safe_scale(), low, high, gradient_weight)  # type: ignore[no-any-return,no-untyped-call]
+
+    def levels(self, weight: Tensor) -> Tensor:
+        """The weight's integers, as int8."""
+        low, high = level_bounds(self.bits)
+        return torch.clamp(torch.round(weight / self.safe_scale()), low, high).to(torch.int8)
+
+    def safe_scale(self) -> Tensor:
+        """The scale, kept positive while it is trained."""
+        return self.scale.clamp_min(SMALLEST_SCALE)
+
+
+class ActivationQuantizer(nn.Module):
+    """Affine fake quantization of an activation, one learned scale, fixed zero point.
+
+    Args:
+        encoding: where training starts.
+    """
+
+    def __init__(self, encoding: AffineRange) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(encoding.scale))
+        self.zero_point = encoding.zero_point
+        self.bits = encoding.bits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The activation (batch, ...) on its grid."""
+        low, high = -self.zero_point, 2**self.bits - 1 - self.zero_point
+        gradient_weight = 1.0 / math.sqrt(x[0].numel() * (2**self.bits - 1))
+        return _LearnedStep.apply(x, self.safe_scale(), low, high, gradient_weight)  # type: ignore[no-any-return,no-untyped-call]
+
+    def encoding(self) -> AffineRange:
+        """The encoding as it stands."""
+        return AffineRange(float(self.safe_scale()), self.zero_point, self.bits)
+
+    def safe_scale(self) -> Tensor:
+        """The scale, kept positive while it is trained."""
+        return self.scale.clamp_min(SMALLEST_SCALE)

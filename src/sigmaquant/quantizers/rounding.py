@@ -1,0 +1,97 @@
+"""Rounding weights to integers: nearest, and error-compensated.
+
+The error-compensated method is GPTQ's closed form (Frantar et al. 2023, algorithm 1): columns are
+rounded one after the other, and each rounding error is spread over the columns still to come so
+that the layer's output over the calibration inputs moves least. With the second moments
+H = X^T X of the layer's inputs and the upper Cholesky factor U of H^-1, column j's error
+e = (w_j - q_j) / U_jj is subtracted from the later columns as e * U_j,later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_BLOCK = 128  # columns updated together; later columns are touched once a block
+_DAMPING = 0.01  # of the mean diagonal, as in the paper
+
+
+def nearest_levels(rows: Tensor, scales: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
+    """The integers nearest to rows / scales.
+
+    Args:
+        rows: (..., out, k).
+        scales: (..., out, 1).
+        low, high: bounds of the integers; tensors broadcast over (..., out, 1).
+
+    Returns:
+        (..., out, k), integers held in float32.
+    """
+    levels = torch.round(rows / scales)
+    return torch.minimum(torch.maximum(levels, torch.as_tensor(low)), torch.as_tensor(high))
+
+
+@dataclass(frozen=True)
+class MomentFactor:
+    """The Cholesky factor of the inverse second moments of a layer's inputs.
+
+    It depends on the inputs alone, so one factor serves every width of the layer.
+
+    Attributes:
+        upper: (groups, k, k) upper triangular, in the order of ``order``.
+        order: (groups, k): columns by falling mean square (the "act-order" of GPTQ).
+        dead: (groups, k) bool: columns whose input was always zero.
+    """
+
+    upper: Tensor
+    order: Tensor
+    dead: Tensor
+
+    @classmethod
+    def of(cls, moments: Tensor, damping: float = _DAMPING) -> MomentFactor:
+        """Factor the second moments (groups, k, k)."""
+        moments = moments.double().clone()
+        diagonal = moments.diagonal(dim1=-2, dim2=-1)
+        dead = diagonal <= 0
+        order = torch.argsort(diagonal, dim=-1, descending=True, stable=True)
+        mean = diagonal.mean(-1, keepdim=True).clamp_min(1e-30)
+        diagonal += torch.where(dead, mean, damping * mean)
+        gathered = moments.gather(-2, order[..., :, None].expand_as(moments))
+        ordered = gathered.gather(-1, order[..., None, :].expand_as(moments))
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
+        return cls(torch.linalg.cholesky(inverse, upper=True).float(), order, dead)
+
+
+def compensated_levels(
+    rows: Tensor, scales: Tensor, low: Tensor | int, high: Tensor | int, factor: MomentFactor
+) -> Tensor:
+    """Integers that keep the layer's output, not its weights, closest.
+
+    Args:
+        rows: (groups, out, k) weights; rows of several widths can be stacked along ``out``.
+        scales: (groups, out, 1).
+        low, high: bounds of the integers; tensors broadcast over (groups, out, 1).
+        factor: of the second moments of the inputs, (groups, k, k).
+
+    Returns:
+        (groups, out, k), integers held in float32. Weights of dead columns round to nearest.
+    """
+    order = factor.order[:, None, :].expand(-1, rows.shape[1], -1)
+    left = rows.gather(-1, order).contiguous()
+    levels = torch.empty_like(left)
+    low, high = torch.as_tensor(low, dtype=rows.dtype), torch.as_tensor(high, dtype=rows.dtype)
+    low_column, high_column = (b[..., 0] if b.dim() else b for b in (low, high))
+    scale, upper, columns = scales[..., 0], factor.upper, rows.shape[-1]
+    for start in range(0, columns, _BLOCK):
+        end = min(start + _BLOCK, columns)
+        errors = torch.empty_like(left[..., start:end])
+        for j in range(start, end):
+            q = torch.clamp(torch.round(left[..., j] / scale), low_column, high_column)
+            levels[..., j] = q
+            error = (left[..., j] - q * scale) / upper[:, j, j, None]
+            left[..., j:end] -= error[..., None] * upper[:, None, j, j:end]
+            errors[..., j - start] = error
+        left[..., end:] -= errors @ upper[:, start:end, end:]
+    return torch.empty_like(levels).scatter_(-1, order, levels)

@@ -1,0 +1,52 @@
+"""Weight scales: minimum weighted squared error, one scale a row."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sigmaquant.quantizers.affine import SMALLEST_SCALE
+
+_SHRINKS = 60
+_SMALLEST_SHRINK = 0.3
+
+
+def level_bounds(bits: int) -> tuple[int, int]:
+    """Lowest and highest integer of a signed weight.
+
+    >>> level_bounds(8), level_bounds(2)
+    ((-128, 127), (-2, 1))
+    """
+    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+
+def weight_scales(rows: Tensor, bits: int, importance: Tensor | None = None) -> Tensor:
+    """The scale of each row that minimises sum_k importance_k (w_k - s q_k)^2 over a grid.
+
+    The grid shrinks the scale that covers the row's largest magnitude. With few bits the lowest
+    level reaches one step further than the highest, so both signs of the row are covered.
+
+    Args:
+        rows: (..., out, k) weights.
+        bits: 2 .. 8.
+        importance: (..., k), not negative, such as the mean square of each input; None: all one.
+
+    Returns:
+        (..., out, 1) float32, positive.
+    """
+    low, high = level_bounds(bits)
+    weight = torch.ones_like(rows[..., :1, :]) if importance is None else importance[..., None, :]
+    largest = torch.maximum(
+        rows.amax(-1, keepdim=True) / high, rows.amin(-1, keepdim=True) / low
+    ).clamp_min(SMALLEST_SCALE)
+    best_scale = largest.clone()
+    best_error = torch.full_like(largest, torch.inf)
+    for step in range(_SHRINKS):
+        shrink = 1.0 - (1.0 - _SMALLEST_SHRINK) * step / (_SHRINKS - 1)
+        scale = largest * shrink
+        q = torch.clamp(torch.round(rows / scale), low, high)
+        error = ((q * scale - rows) ** 2 * weight).sum(-1, keepdim=True)
+        better = error < best_error
+        best_scale = torch.where(better, scale, best_scale)
+        best_error = torch.where(better, error, best_error)
+    return best_scale

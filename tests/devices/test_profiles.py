@@ -1,0 +1,80 @@
+"""The shipped figures against the published and measured ones they stand for."""
+
+from __future__ import annotations
+
+import pytest
+
+from sigmaquant.devices import Evidence, available_profiles, load_profile, width_digests
+from sigmaquant.layers import WIDTHS, LayerKind
+
+
+def conv_cells(name):
+    rows = width_digests(load_profile(name))
+    return {row.weight_bits: row.kernels[LayerKind.CONV] for row in rows}
+
+
+@pytest.mark.parametrize("name", available_profiles())
+def test_every_width_has_a_row_with_dense_storage_and_all_kinds(name):
+    rows = width_digests(load_profile(name))
+    assert [row.weight_bits for row in rows] == list(WIDTHS)
+    assert [row.stored_bits.value for row in rows] == list(WIDTHS)
+    assert all(set(row.kernels) == set(LayerKind) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "measured_pj"),
+    [("cortex-m4", 553), ("cortex-m7", 407)],
+)
+def test_energy_of_a_mac_is_near_the_boards_own(name, measured_pj):
+    # MLPerf Tiny ResNet-8 at 8 bits, whole network. The M7 kernels are faster than the board's
+    # stack a MAC because gathering and requantization are counted apart.
+    assert conv_cells(name)[8].pj_per_mac.value == pytest.approx(measured_pj, rel=0.15)
+
+
+def test_microcontroller_time_is_not_monotone_in_bits():
+    cycles = {bits: cells.cycles_per_mac.value for bits, cells in conv_cells("cortex-m4").items()}
+    assert cycles[2] < cycles[8] < cycles[5] < cycles[7]
+
+
+def test_shift_add_takes_half_a_cycle_a_bit():
+    cells = conv_cells("shift-add")
+    assert {bits: cell.cycles_per_mac.value for bits, cell in cells.items()} == {
+        bits: bits / 2 for bits in WIDTHS
+    }
+
+
+def test_shift_add_energy_is_the_papers_relative_to_an_int8_mac():
+    cells = conv_cells("shift-add")
+    relative = {bits: cells[bits].pj_per_mac.value / 0.3 for bits in (2, 4, 6, 8)}
+    assert relative == pytest.approx({2: 0.75, 4: 0.86, 6: 0.97, 8: 1.09}, abs=1e-3)
+    energies = [cells[bits].pj_per_mac.value for bits in WIDTHS]
+    assert energies == sorted(energies)
+
+
+def test_marks_tell_emulation_from_assumption_by_cell():
+    m4 = conv_cells("cortex-m4")[4]
+    assert m4.cycles_per_mac.kind is m4.ns_per_mac.kind is m4.pj_per_mac.kind is Evidence.EMULATED
+    accelerator = conv_cells("shift-add")
+    assert accelerator[4].cycles_per_mac.kind is Evidence.DERIVED
+    assert accelerator[3].cycles_per_mac.kind is Evidence.ESTIMATED
+    assert accelerator[4].ns_per_mac.kind is Evidence.ESTIMATED
+    assert accelerator[4].pj_per_mac.kind is Evidence.ESTIMATED
+
+
+def test_cells_are_in_the_units_they_name():
+    cell = conv_cells("cortex-m4")[8]
+    assert cell.ns_per_mac.value == pytest.approx(1.59 / 120e6 * 1e9)
+    assert cell.pj_per_mac.value == pytest.approx(41.7e-3 * 1.59 / 120e6 * 1e12)
+
+
+def test_a_width_that_a_kind_lacks_has_no_cell():
+    profile = load_profile("cortex-m4")
+    supports = {**profile.supports, LayerKind.LINEAR: {8: (8,)}}
+    rows = width_digests(profile.model_copy(update={"supports": supports}))
+    assert LayerKind.LINEAR not in rows[0].kernels
+    assert LayerKind.LINEAR in rows[-1].kernels
+
+
+def test_memory_left_for_a_network_excludes_the_reserve():
+    assert load_profile("cortex-m4").usable_flash_bytes == (2048 - 12) * 1024
+    assert load_profile("shift-add").usable_flash_bytes is None
