@@ -48,7 +48,7 @@ class Settings:
     Attributes:
         calibration_images: first training images, for scores and rounding.
         test_images: first test images, to report on; None is all 9,980.
-        training_images: first training images, for fine-tuning.
+        training_images: the training images behind those, for fine-tuning.
         epochs: of fine-tuning.
         latency_rounds: timed runs of each file.
         seed: of every random draw.
@@ -201,10 +201,14 @@ class CifarBench:
         return Candidate(variant, quantized, watch.seconds)
 
     def trained(self, variant: str, start: Candidate) -> Candidate:
-        """Fine-tuned from ``start`` on augmented training images."""
+        """Fine-tuned on augmented training images; edits ``start``'s network.
+
+        The calibration images are held back: they choose the best epoch and are not trained on.
+        """
         watch = Stopwatch(start.seconds)
-        data = assets.cifar10("train", self.settings.training_images)
-        loader = training_loader(data, self._entry.prepare, _TRAINING_BATCH, self.settings.seed)
+        known = self.settings.calibration_images
+        data = assets.cifar10("train", known + self.settings.training_images).without_first(known)
+        loader = training_loader(data, self._entry.prepare, _TRAINING_BATCH)
         with watch.stage("finetune"):
             quantized = finetune(
                 self.network,
@@ -212,6 +216,7 @@ class CifarBench:
                 loader,
                 epochs=self.settings.epochs,
                 start=start.quantized,
+                calibration=self.calibration,
                 seed=self.settings.seed,
             )
         return Candidate(variant, quantized, watch.seconds)
@@ -227,7 +232,8 @@ class CifarBench:
         with watch.stage("lower"):
             program = lower(candidate.quantized)
         with watch.stage("export"):
-            export_onnx(program, path, (self._test_inputs[:_VERIFIED_IMAGES],))
+            (name,) = program.inputs
+            export_onnx(program, path, {name: self._test_inputs[:_VERIFIED_IMAGES]})
         with watch.stage("evaluate"):
             value = top1_percent(path, self._test_inputs, self._test_labels)
         float_ms, latency_ms = self._latency_ms([self.float_path, path])

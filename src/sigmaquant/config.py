@@ -39,7 +39,7 @@ import pydantic
 from sigmaquant.artifact import Frozen
 from sigmaquant.bitplan import ActivationBits
 from sigmaquant.budget import Budget
-from sigmaquant.data.images import ImageOptions
+from sigmaquant.data import DataSource, ImageOptions, load_data
 from sigmaquant.data.references import is_reference
 from sigmaquant.errors import ConfigError, UnitError
 from sigmaquant.toml_schema import load_toml
@@ -97,6 +97,12 @@ class DataConfig(Frozen):
     calibration_samples: Count = 512
     hold_back: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.25
     images: ImageOptions = ImageOptions()
+
+    def open(self, spec: str, *, shuffle: bool = False, seed: int = 0) -> DataSource:
+        """The data of that name, read as these settings say."""
+        return load_data(
+            spec, batch_size=self.batch_size, shuffle=shuffle, seed=seed, images=self.images
+        )
 
 
 class TargetConfig(Frozen):

@@ -49,7 +49,7 @@ def test_cifar_images_come_in_the_order_of_their_labels() -> None:
     assert few.images.dtype == np.uint8
     assert np.array_equal(assets.cifar10("train", 1001).images, few.images[:1001])
     assert len(assets.cifar10("test")) == 9980
-    assert np.array_equal(few.first(3).labels, few.labels[:3])
+    assert np.array_equal(few.without_first(3).labels, few.labels[3:])
 
 
 @needs_assets

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file, save_model
 
-from sigmaquant.data import build_model
+from sigmaquant.data.models import build_model
 from sigmaquant.errors import ModelError
 
 SOURCE = """

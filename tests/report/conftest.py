@@ -86,6 +86,7 @@ def make_report(blocks: int = 3, seed: int = 7) -> RunReport:
     layers.append(_layer(draw, "fc", 640, 640, 10))
     weights = sum(layer.weights for layer in layers)
     flash = sum(layer.flash_bytes for layer in layers) + 1200
+    flash_limit = 1.06 * flash // 1024 * 1024
     latency = sum(layer.latency_ms for layer in layers) + 6.5
     energy = sum(layer.energy_uj for layer in layers) + 40
     mean = sum(layer.weights * layer.weight_bits for layer in layers) / weights
@@ -104,7 +105,7 @@ def make_report(blocks: int = 3, seed: int = 7) -> RunReport:
         budgets=(
             BudgetUse(
                 metric="flash_bytes",
-                limit=1.06 * flash // 1024 * 1024,
+                limit=flash_limit,
                 used=flash,
                 mark="derived",
                 float_value=4 * weights + 4 * 800,
@@ -150,7 +151,7 @@ def make_report(blocks: int = 3, seed: int = 7) -> RunReport:
                     origin=f"uniform {bits}",
                     weight_bits_mean=bits,
                     flash_bytes=weights * bits // 8 + 6400,
-                    feasible=weights * bits // 8 + 6400 < flash,
+                    feasible=weights * bits // 8 + 6400 <= flash_limit,
                     loss=1.9 * 3.6 ** (2 - bits) + 0.0006,
                     accuracy=0.9172 - 0.42 * 3.9 ** (2 - bits),
                     samples=128,
@@ -236,7 +237,7 @@ HOSTILE_NAMES = (
     "</script><script>document.documentElement.dataset.hacked = 1</script>",
     '"><img src=x onerror="document.documentElement.dataset.hacked = 1">',
     "<!--<script>",
-    "[bold red]name[/bold red]",
+    "[bold red]x[/bold red]",
     "\x1b[31mred\x1b[0m\r\n",
     "$data ${script} &lt;b&gt; \\u003c",
 )

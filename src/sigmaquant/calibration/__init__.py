@@ -3,7 +3,7 @@
 Data are checked once, where they enter; every later stage works on ``Batch``.
 """
 
-from sigmaquant.calibration.batches import Batch, read_batches, samples_of
+from sigmaquant.calibration.batches import Batch, data_digest, read_batches, samples_of
 from sigmaquant.calibration.ranges import activation_ranges
 
-__all__ = ["Batch", "activation_ranges", "read_batches", "samples_of"]
+__all__ = ["Batch", "activation_ranges", "data_digest", "read_batches", "samples_of"]

@@ -1,4 +1,4 @@
-"""Second moments of a layer's inputs, as its weights see them.
+"""Moments of a layer's inputs, as its weights see them.
 
 A convolution is a matrix product of its weights, as rows, with patches of its input, as columns.
 Rounding only needs the products of columns, X X^T, never the columns themselves.
@@ -7,14 +7,13 @@ Rounding only needs the products of columns, X X^T, never the columns themselves
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Node
 
-from sigmaquant.network.operators import CONVOLUTIONS, ConvolutionArguments, convolution_arguments
+from sigmaquant.network.operators import CONVOLUTIONS, convolution_arguments
 
 _CHUNK_ELEMENTS = 2**24  # unfolded patches held at once: 64 MiB of float32
 
@@ -29,53 +28,81 @@ def layer_groups(node: Node) -> int:
     return convolution_arguments(node).groups if node.target in CONVOLUTIONS else 1
 
 
-def second_moments(node: Node, kernel: tuple[int, ...], x: Tensor, y: Tensor) -> Tensor:
-    """Sum of products of the input columns of two versions of a layer's input.
+@dataclass(frozen=True)
+class InputMoments:
+    """First and second moments of a layer's input columns.
+
+    Attributes:
+        products: (groups, k, k): sum of column column^T.
+        sums: (groups, k): sum of columns.
+        count: number of columns of each group.
+    """
+
+    products: Tensor
+    sums: Tensor
+    count: int
+
+    def __add__(self, other: InputMoments) -> InputMoments:
+        return InputMoments(
+            self.products + other.products, self.sums + other.sums, self.count + other.count
+        )
+
+    @property
+    def mean_squares(self) -> Tensor:
+        """(groups, k): how much each column matters."""
+        return self.products.diagonal(dim1=-2, dim2=-1) / self.count
+
+    @property
+    def means(self) -> Tensor:
+        """(groups, k)."""
+        return self.sums / self.count
+
+
+def input_moments(node: Node, kernel: tuple[int, ...], x: Tensor) -> InputMoments:
+    """Moments of one batch of a layer's inputs.
 
     Args:
         node: the layer's call.
         kernel: its spatial kernel shape; () for linear.
-        x, y: (batch, ...) inputs; the same tensor for plain second moments.
-
-    Returns:
-        (groups, k, k): sum over batch and positions of x_column y_column^T.
+        x: (batch, ...) inputs.
     """
-    total: Tensor | None = None
-    for columns_x, columns_y in _column_pairs(node, kernel, x, y):
-        product = columns_x @ columns_y.transpose(-1, -2)
-        total = product if total is None else total + product
+    total: InputMoments | None = None
+    for part in x.split(_samples_at_once(node, kernel, x)):
+        columns = input_columns(node, kernel, part).transpose(0, 1).transpose(1, 2).flatten(2)
+        more = InputMoments(columns @ columns.mT, columns.sum(-1), columns.shape[-1])
+        total = more if total is None else total + more
     assert total is not None
     return total
 
 
-def _column_pairs(
-    node: Node, kernel: tuple[int, ...], x: Tensor, y: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _samples_at_once(node: Node, kernel: tuple[int, ...], x: Tensor) -> int:
     if node.target not in CONVOLUTIONS:
-        flat_x, flat_y = (v.reshape(1, -1, v.shape[-1]).transpose(1, 2) for v in (x, y))
-        yield flat_x, flat_y
-        return
-    arguments = convolution_arguments(node)
-    patch_elements = x.shape[1] * math.prod(kernel) * math.prod(node.meta["shape"][1:])
-    samples = max(1, _CHUNK_ELEMENTS // patch_elements)
-    for start in range(0, len(x), samples):
-        columns_x = _columns(x[start : start + samples], kernel, arguments)
-        if y is x:
-            yield columns_x, columns_x
-        else:
-            yield columns_x, _columns(y[start : start + samples], kernel, arguments)
+        return len(x)
+    patch_elements: int = x.shape[1] * math.prod(kernel) * math.prod(node.meta["shape"][1:])
+    return max(1, _CHUNK_ELEMENTS // patch_elements)
 
 
-def _columns(x: Tensor, kernel: tuple[int, ...], arguments: ConvolutionArguments) -> Tensor:
-    """(groups, k, batch * positions): the patch under each output position."""
-    stride, padding, dilation = arguments.stride, arguments.padding, arguments.dilation
+def input_columns(node: Node, kernel: tuple[int, ...], x: Tensor) -> Tensor:
+    """The inputs that each output position of a layer reads.
+
+    Args:
+        node: the layer's call.
+        kernel: its spatial kernel shape; () for linear.
+        x: (batch, channels, *spatial), or (batch, ..., features) for linear.
+
+    Returns:
+        (batch, groups, k, positions) with k as in ``weight_rows``.
+    """
+    if node.target not in CONVOLUTIONS:
+        return x.reshape(len(x), 1, -1, x.shape[-1]).transpose(2, 3)
+    how = convolution_arguments(node)
+    stride, padding, dilation = how.stride, how.padding, how.dilation
     if len(kernel) == 1:
         x, kernel = x[:, :, None], (1, *kernel)
         stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
-    if all(k == 1 for k in kernel) and not any(padding):
+    if math.prod(kernel) == 1 and not any(padding):
         patches = x[:, :, :: stride[0], :: stride[1]].flatten(2)
     else:
         patches = F.unfold(x, kernel, dilation, padding, stride)
-    batch, rows, positions = patches.shape
-    grouped = patches.reshape(batch, arguments.groups, rows // arguments.groups, positions)
-    return grouped.permute(1, 2, 0, 3).flatten(2)
+    grouped: Tensor = patches.unflatten(1, (how.groups, -1))
+    return grouped

@@ -1,4 +1,8 @@
-"""Options that several commands share, each defined once."""
+"""Options that several commands share, each defined once.
+
+Types that never change carry their option with them (``Json``); where one command needs a value
+that another can do without, the option stands alone: ``Annotated[str | None, options.MODEL]``.
+"""
 
 from __future__ import annotations
 
@@ -10,77 +14,85 @@ import typer
 from sigmaquant.cli.boundary import show_tracebacks
 from sigmaquant.cli.output import quieten
 
-_TARGET = "Device and budgets"
 _DATA = "Model and data"
+_TARGET = "Device and budgets"
 _OUTPUT = "Output"
 
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        metavar="NAME",
-        help="Function or class that builds the model: [b]package.module:name[/b] or "
-        "[b]file.py:name[/b]; or a [b].pt2[/b] file.",
-        rich_help_panel=_DATA,
-    ),
-]
-Weights = Annotated[
-    Path | None,
-    typer.Option(help="Safetensors file with the model's state dict.", rich_help_panel=_DATA),
-]
-Calibration = Annotated[
-    str,
-    typer.Option(
-        "--calibration",
-        metavar="DATA",
-        help="A .npz file, a folder of images with class subfolders, or package.module:function "
-        "that returns a DataLoader. Needs no labels.",
-        rich_help_panel=_DATA,
-    ),
-]
-Training = Annotated[
-    str,
-    typer.Option("--training", metavar="DATA", help="Labelled data.", rich_help_panel=_DATA),
-]
-Evaluation = Annotated[
-    str,
-    typer.Option(
-        "--evaluation",
-        metavar="DATA",
-        help="Labelled data that the accuracy is reported on.",
-        rich_help_panel=_DATA,
-    ),
-]
-BatchSize = Annotated[int, typer.Option(min=1, help="Samples in a batch.", rich_help_panel=_DATA)]
-CalibrationSamples = Annotated[
-    int,
-    typer.Option(min=1, help="Samples read for calibration, at most.", rich_help_panel=_DATA),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="Name of a device (see [b]sigmaquant devices list[/b]) or a TOML profile.",
-        rich_help_panel=_TARGET,
-    ),
-]
+MODEL = typer.Option(
+    "--model",
+    metavar="NAME",
+    help="What builds the model, [b]package.module:name[/b] or [b]file.py:name[/b]; or a "
+    "[b].pt2[/b] file.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
+WEIGHTS = typer.Option(
+    "--weights",
+    metavar="FILE",
+    help="Safetensors file with the model's state dict.",
+    rich_help_panel=_DATA,
+)
+CALIBRATION = typer.Option(
+    "--calibration",
+    metavar="DATA",
+    help="Inputs like those in use; labels are not needed. A .npz file, a folder of images with "
+    "class subfolders, or package.module:function that returns a DataLoader.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
+TRAINING = typer.Option(
+    "--training",
+    metavar="DATA",
+    help="What to fine-tune on; as --calibration.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
+EVALUATION = typer.Option(
+    "--evaluation",
+    metavar="DATA",
+    help="Labelled data that the accuracy is reported on; as --calibration.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
+BATCH_SIZE = typer.Option(
+    "--batch-size", min=1, help="Samples in a batch.", rich_help_panel=_DATA
+)
+CALIBRATION_SAMPLES = typer.Option(
+    "--calibration-samples",
+    min=1,
+    help="So many at most are read for calibration.",
+    rich_help_panel=_DATA,
+)
+DEVICE = typer.Option(
+    "--device",
+    metavar="NAME",
+    help="A device of [b]sigmaquant devices list[/b], or a TOML profile.",
+    rich_help_panel=_TARGET,
+    show_default=False,
+)
+SEED = typer.Option("--seed", min=0, help="Of every random draw.", rich_help_panel=_OUTPUT)
+OUT = typer.Option("--out", metavar="FILE", help="What to write.", rich_help_panel=_OUTPUT)
+
 Flash = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help='Such as "96KiB".', rich_help_panel=_TARGET),
+    typer.Option(metavar="SIZE", help="Largest size, such as 96KiB.", rich_help_panel=_TARGET),
 ]
 Ram = Annotated[
     str | None,
-    typer.Option(metavar="SIZE", help='Such as "64KiB".', rich_help_panel=_TARGET),
+    typer.Option(metavar="SIZE", help="Largest peak of RAM.", rich_help_panel=_TARGET),
 ]
 Latency = Annotated[
     str | None,
-    typer.Option(metavar="TIME", help='Such as "40ms".', rich_help_panel=_TARGET),
+    typer.Option(metavar="TIME", help="Such as 40ms.", rich_help_panel=_TARGET),
 ]
 Energy = Annotated[
     str | None,
-    typer.Option(metavar="ENERGY", help='Such as "3.2mJ".', rich_help_panel=_TARGET),
+    typer.Option(metavar="ENERGY", help="Such as 3.2mJ.", rich_help_panel=_TARGET),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of every random draw.", rich_help_panel=_OUTPUT)]
+Network = Annotated[
+    Path,
+    typer.Argument(metavar="NETWORK.pt2", help="Captured by [b]sigmaquant capture[/b]."),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_OUTPUT)
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import safetensors
@@ -11,9 +11,32 @@ from torch import Tensor, nn
 
 from sigmaquant.data.references import import_object
 from sigmaquant.errors import ModelError, SigmaQuantError
+from sigmaquant.network import Network, capture
 
 _SHOWN = 8
 """Tensors listed in a message before "and n more"."""
+
+
+def load_network(
+    spec: str,
+    weights: str | Path | None,
+    example: Callable[[], Sequence[Tensor]],
+) -> Network:
+    """The captured network behind a name.
+
+    Args:
+        spec: a ``.pt2`` file, or what ``build_model`` takes.
+        weights: a safetensors file with the model's state dict.
+        example: gives one batch of inputs; asked only where the model has to be captured.
+
+    Raises:
+        ModelError: it cannot be built, loaded or captured.
+    """
+    if not spec.endswith(".pt2"):
+        return capture(build_model(spec, weights), example())
+    if weights is not None:
+        raise ModelError(f"{spec} holds its own weights; leave out {weights}")
+    return Network.load(spec)
 
 
 def build_model(reference: str, weights: str | Path | None = None) -> nn.Module:

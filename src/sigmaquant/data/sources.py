@@ -101,6 +101,26 @@ def load_data(
     return DataSource(SampleBatches(samples, batch_size, order), digest)
 
 
+def example_inputs(source: DataSource) -> tuple[Tensor, ...]:
+    """The inputs of the first batch, to capture a network with.
+
+    Raises:
+        DataError: the data are empty or the first batch is not (inputs, target).
+    """
+    item = next(iter(source), None)
+    if item is None:
+        raise DataError("the data loader gave no batch; check its source and its filters")
+    if isinstance(item, list | tuple) and item:
+        item = item[0]
+    inputs = (item,) if isinstance(item, Tensor) else item
+    if isinstance(inputs, list | tuple) and all(isinstance(x, Tensor) for x in inputs):
+        return tuple(inputs)
+    raise DataError(
+        f"the first batch is a {type(item).__name__}; a model can be captured with batches of "
+        "(inputs, target), where inputs is a tensor or a tuple of tensors"
+    )
+
+
 def _call_source(reference: str) -> DataSource:
     """What the user's function returns, checked to be iterable more than once."""
     function = import_object(reference, DataError)

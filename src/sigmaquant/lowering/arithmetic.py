@@ -129,8 +129,10 @@ def _shift_half_even(values: Int64Array, bits: int) -> Int64Array:
     rest = values - (quotient << bits)
     half = 1 << (bits - 1)
     up = (rest > half) | ((rest == half) & (quotient & 1 == 1))
-    return quotient + up
+    rounded: Int64Array = quotient + up
+    return rounded
 
 
 def _clamped(values: npt.NDArray[Any], encoding: Encoding) -> UInt8Array:
-    return np.clip(values, 0, encoding.highest).astype(np.uint8)
+    integers: UInt8Array = np.clip(values, 0, encoding.highest).astype(np.uint8)
+    return integers

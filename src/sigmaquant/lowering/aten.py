@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sigmaquant.errors import UnsupportedError
-from sigmaquant.lowering.program import Argument, Float32Array, FloatOperator
+from sigmaquant.lowering.program import Argument, BatchSize, Float32Array, FloatOperator
 
 
 def run_float_operator(operator: FloatOperator, inputs: Sequence[Float32Array]) -> Float32Array:
@@ -19,10 +19,13 @@ def run_float_operator(operator: FloatOperator, inputs: Sequence[Float32Array]) 
         UnsupportedError: PyTorch has no operator of that name.
     """
     function = _resolve(operator)
-    arguments = [_to_torch(argument, inputs) for argument in operator.arguments]
+    given = [_to_torch(argument, inputs) for argument in operator.arguments]
     keywords = {key: _to_torch(value, inputs) for key, value in operator.keywords.items()}
+    schema = function._schema.arguments[: len(given)]
+    positional = [item for item, slot in zip(given, schema, strict=True) if not slot.kwarg_only]
+    named = {slot.name: item for item, slot in zip(given, schema, strict=True) if slot.kwarg_only}
     with torch.no_grad():
-        result: torch.Tensor = function(*arguments, **keywords)
+        result: torch.Tensor = function(*positional, **named, **keywords)
     return result.to(torch.float32).contiguous().numpy()
 
 
@@ -31,7 +34,7 @@ def _resolve(operator: FloatOperator) -> Any:
     found: Any = torch.ops
     for part in operator.target.split("."):
         found = getattr(found, part, None)
-    if found is None:
+    if not isinstance(found, torch._ops.OpOverload):
         raise UnsupportedError(f"{operator.name}: PyTorch has no operator {operator.target!r}")
     return found
 
@@ -41,10 +44,10 @@ def _to_torch(argument: Any, inputs: Sequence[Float32Array]) -> Any:
     match argument:
         case Argument(index):
             return torch.tensor(inputs[index])
+        case BatchSize():
+            return len(inputs[0])
         case np.ndarray():
             return torch.tensor(argument)
         case list() | tuple():
             return [_to_torch(item, inputs) for item in argument]
-        case str() if argument.startswith("torch."):
-            return getattr(torch, argument.removeprefix("torch."))
     return argument

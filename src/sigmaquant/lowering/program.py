@@ -217,8 +217,8 @@ class FloatOperator(Operator):
 
     Attributes:
         target: the ATen operator, such as ``aten.softmax.int``.
-        arguments: its positional arguments; ``Argument(i)`` stands for ``inputs[i]``, NumPy arrays
-            are parameters.
+        arguments: its positional arguments; ``Argument(i)`` stands for ``inputs[i]``,
+            ``BatchSize()`` for the number of samples; NumPy arrays are parameters.
         keywords: its keyword arguments.
     """
 
@@ -232,6 +232,11 @@ class Argument:
     """Placeholder for the input of that index in a ``FloatOperator``'s arguments."""
 
     index: int
+
+
+@dataclass(frozen=True)
+class BatchSize:
+    """Placeholder for the number of samples in a ``FloatOperator``'s arguments."""
 
 
 @dataclass(frozen=True)

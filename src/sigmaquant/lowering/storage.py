@@ -17,13 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
+import torch
 
 from sigmaquant.artifact import written_atomically
-from sigmaquant.errors import ArtifactError
+from sigmaquant.errors import ArtifactError, UnsupportedError
 from sigmaquant.lowering.program import (
     Add,
     Argument,
     AveragePool,
+    BatchSize,
     Clamp,
     Concat,
     Convolution,
@@ -75,8 +77,11 @@ Array = npt.NDArray[Any]
 def save_program(program: IntegerProgram, path: str | Path) -> None:
     """Write the program; the file appears whole or not at all.
 
+    Sequences inside a float operator's arguments come back as tuples.
+
     Raises:
         OutputError: the folder cannot be written.
+        UnsupportedError: a float operator has an argument that a file cannot hold.
     """
     tensors: dict[str, Array] = {}
     content = json.dumps(_program_to_json(program, tensors))
@@ -161,11 +166,17 @@ def _to_json(item: Any, tensors: dict[str, Array]) -> Any:
             return {"weights": item.layer}
         case Argument(index):
             return {"argument": index}
+        case BatchSize():
+            return {"batch_size": True}
+        case torch.dtype() | torch.layout() | torch.memory_format():
+            return {"torch": str(item).removeprefix("torch.")}
         case list() | tuple():
             return [_to_json(part, tensors) for part in item]
         case dict():
             return {"map": {key: _to_json(part, tensors) for key, part in item.items()}}
-    return item
+        case None | bool() | int() | float() | str():
+            return item
+    raise UnsupportedError(f"an integer program cannot store {item!r} ({type(item).__name__})")
 
 
 def _program_from_json(content: dict[str, Any], tensors: Mapping[str, Array]) -> IntegerProgram:
@@ -205,6 +216,10 @@ def _from_json(item: Any, tensors: Mapping[str, Array], weights: Mapping[str, We
             return weights[layer]
         case {"argument": index}:
             return Argument(index)
+        case {"batch_size": _}:
+            return BatchSize()
+        case {"torch": name}:
+            return getattr(torch, name)
         case {"map": entries}:
             return _fields_from_json(entries, tensors, weights)
         case list():

@@ -37,7 +37,8 @@ def export(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Export
         # A model may fix its batch size; then the example's batch is the only one it takes.
         program = _export_static(network, inputs)
     # An empty table keeps every composite operator and only makes the graph functional.
-    return program.run_decompositions({})
+    functional: ExportedProgram = program.run_decompositions({})
+    return functional
 
 
 def _export_static(network: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:

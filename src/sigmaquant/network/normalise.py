@@ -55,7 +55,7 @@ def drop_identities(module: GraphModule) -> None:
     """Remove what does nothing in evaluation: dropout, copies, slices that keep everything."""
     for node in _calls(module):
         if node.target in _IDENTITIES or _is_full_slice(node):
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(arguments_of(node)[0])
 
 
 def _is_full_slice(node: Node) -> bool:
@@ -105,7 +105,7 @@ def fold_batch_norms(module: GraphModule) -> None:
     """
     for node in _calls(module):
         if node.target is aten._native_batch_norm_legit_no_training.default:
-            layer = node.args[0]
+            layer = arguments_of(node)[0]
             if isinstance(layer, Node) and _can_fold(layer):
                 _fold(module, layer, node)
 
@@ -113,7 +113,7 @@ def fold_batch_norms(module: GraphModule) -> None:
 def _can_fold(layer: Node) -> bool:
     if layer.target not in (aten.conv1d.default, aten.conv2d.default, aten.linear.default):
         return False
-    weight = layer.args[1]
+    weight = arguments_of(layer)[1]
     only_use = len(layer.users) == 1 and isinstance(weight, Node) and len(weight.users) == 1
     if not only_use or weight.op != "get_attr":
         return False
@@ -123,7 +123,7 @@ def _can_fold(layer: Node) -> bool:
 
 
 def _fold(module: GraphModule, layer: Node, norm: Node) -> None:
-    gamma, beta, mean, variance, _, epsilon = norm.args[1:]
+    _, gamma, beta, mean, variance, _, epsilon = arguments_of(norm)
     x, weight, bias, *rest = arguments_of(layer)
     # In float64, so that the folded network differs from the original by one rounding only.
     factor = (tensor_of(module, variance).double() + epsilon).rsqrt()
@@ -168,8 +168,10 @@ def split_to_slices(module: GraphModule) -> None:
     """Write every piece of a split (or chunk) as a slice of its own."""
     splits = (aten.split.Tensor, aten.split_with_sizes.default)
     for node in _calls(module):
-        if node.target is operator.getitem and node.args[0].target in splits:
-            _slice_piece(module, node, node.args[0])
+        source = node.args[0] if node.args else None
+        if node.target is operator.getitem and getattr(source, "target", None) in splits:
+            assert isinstance(source, Node)
+            _slice_piece(module, node, source)
 
 
 def _slice_piece(module: GraphModule, piece: Node, split: Node) -> None:
@@ -189,7 +191,8 @@ def _slice_piece(module: GraphModule, piece: Node, split: Node) -> None:
 
 def arguments_of(node: Node) -> list[Any]:
     """All arguments in the order of the operator's schema, defaults filled in."""
-    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    target: Any = node.target
+    schema = target._schema.arguments
     given = dict(zip((a.name for a in schema), node.args, strict=False)) | node.kwargs
     return [given.get(argument.name, argument.default_value) for argument in schema]
 

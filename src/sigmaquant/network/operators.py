@@ -118,7 +118,7 @@ def is_layer(node: Node) -> bool:
         return False
     _, weight, bias, *_ = arguments_of(node)
     constant_bias = bias is None or bias.op == "get_attr"
-    return bool(weight.op == "get_attr" and constant_bias and _is_activation(node.args[0]))
+    return bool(weight.op == "get_attr" and constant_bias and _is_activation(arguments_of(node)[0]))
 
 
 def layer_name(node: Node) -> str:
@@ -127,8 +127,15 @@ def layer_name(node: Node) -> str:
     return target.removesuffix(".weight")
 
 
+def operator_name(node: Node) -> str:
+    """The ATen operator without its namespace, such as ``softmax.int``."""
+    return str(node.target).removeprefix("aten.")
+
+
 def _is_activation(value: Any) -> bool:
-    return isinstance(value, Node) and value.op != "get_attr" and value.meta.get("shape") is not None
+    return (
+        isinstance(value, Node) and value.op != "get_attr" and value.meta.get("shape") is not None
+    )
 
 
 def _is_add(node: Node) -> bool:
@@ -146,7 +153,7 @@ def _is_average(node: Node) -> bool:
 
 def is_global_average(node: Node) -> bool:
     """The mean over all spatial dimensions, however it is written."""
-    spatial_shape = node.args[0].meta["shape"][1:] if _is_activation_call(node) else ()
+    spatial_shape = arguments_of(node)[0].meta["shape"][1:] if _is_activation_call(node) else ()
     rank = len(spatial_shape)
     if rank not in (1, 2):
         return False
@@ -154,7 +161,7 @@ def is_global_average(node: Node) -> bool:
         _, dims, _, dtype = arguments_of(node)
         return dtype is None and sorted(d % (rank + 2) for d in dims or ()) == [*range(2, rank + 2)]
     if node.target in _ADAPTIVE_POOLS:
-        return all(size == 1 for size in spatial(node.args[1], rank))
+        return all(size == 1 for size in spatial(arguments_of(node)[1], rank))
     if node.target in _AVERAGE_POOLS:
         window = average_window(node)
         return window is not None and window[0] == spatial_shape and _unpadded(window[2])
@@ -175,7 +182,7 @@ def average_window(
     """(kernel, stride, padding) of an average pool whose windows all have one divisor."""
     if not _is_activation_call(node):
         return None
-    spatial_shape = node.args[0].meta["shape"][1:]
+    spatial_shape = arguments_of(node)[0].meta["shape"][1:]
     rank = len(spatial_shape)
     if node.target in _AVERAGE_POOLS:
         _, kernel, stride, padding, ceil_mode, counts_padding, *divisor = arguments_of(node)
@@ -184,7 +191,7 @@ def average_window(
             return None
         return spatial(kernel, rank), spatial(stride or kernel, rank), sides
     if node.target in _ADAPTIVE_POOLS:
-        sizes = spatial(node.args[1], rank)
+        sizes = spatial(arguments_of(node)[1], rank)
         if any(n % out for n, out in zip(spatial_shape, sizes, strict=True)):
             return None
         kernel = tuple(n // out for n, out in zip(spatial_shape, sizes, strict=True))
@@ -239,13 +246,13 @@ def _is_move(node: Node) -> bool:
     if node.target in _MAX_POOLS:
         return True
     if node.target in (aten.pad.default, aten.constant_pad_nd.default):
-        return is_zero_pad(node) and len(node.args[1]) // 2 < rank
+        return is_zero_pad(node) and len(arguments_of(node)[1]) // 2 < rank
     if node.target is aten.slice.Tensor:
-        return arguments_of(node)[1] % rank != 0
+        return bool(arguments_of(node)[1] % rank)
     if node.target is aten.permute.default:
-        return node.args[1][0] % rank == 0
+        return not arguments_of(node)[1][0] % rank
     if node.target is aten.transpose.int:
-        return all(d % rank for d in node.args[1:3])
+        return all(d % rank for d in arguments_of(node)[1:3])
     return False
 
 
@@ -254,7 +261,7 @@ def is_zero_pad(node: Node) -> bool:
     if node.target is aten.constant_pad_nd.default:
         return arguments_of(node)[2] in (0, 0.0, None)
     _, _, mode, value = arguments_of(node)
-    return mode == "constant" and value in (0, 0.0, None)
+    return bool(mode == "constant") and value in (0, 0.0, None)
 
 
 def is_reshape(node: Node) -> bool:

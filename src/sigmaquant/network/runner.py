@@ -62,13 +62,13 @@ class GraphRunner:
                 values.pop(dead, None)
         raise AssertionError("a graph ends with its output")
 
-    def behind(self, node: Node) -> tuple[Node, ...]:
-        """The nodes whose value depends on ``node``, in order of execution, without it."""
-        reached = {node}
-        for later in self.nodes[self.nodes.index(node) + 1 :]:
-            if not reached.isdisjoint(later.all_input_nodes):
-                reached.add(later)
-        return tuple(n for n in self.nodes if n in reached and n is not node)
+    def behind(self, *sources: Node) -> tuple[Node, ...]:
+        """The nodes whose value depends on the sources, in order of execution, without them."""
+        reached = set(sources)
+        for node in self.nodes:
+            if not reached.isdisjoint(node.all_input_nodes):
+                reached.add(node)
+        return tuple(n for n in self.nodes if n in reached and n not in sources)
 
     def rerun(
         self, values: Mapping[Node, Any], behind: Sequence[Node], replaced: Mapping[Node, Any]

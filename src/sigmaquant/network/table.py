@@ -16,7 +16,9 @@ from sigmaquant.network.operators import (
     is_global_average,
     is_reshape,
     layer_name,
+    operator_name,
 )
+
 
 def layer_table(
     network: str,
@@ -86,11 +88,6 @@ def layer_kind(node: Node, weight_shape: tuple[int, ...]) -> LayerKind:
     groups = arguments_of(node)[6]
     depthwise = groups > 1 and weight_shape[1] == 1
     return LayerKind.DEPTHWISE_CONV if depthwise else LayerKind.CONV
-
-
-def operator_name(node: Node) -> str:
-    """The ATen operator without its namespace, such as ``softmax.int``."""
-    return str(node.target).removeprefix("aten.")
 
 
 def _is_float_step(node: Node, encodings: Encodings) -> bool:

@@ -8,6 +8,8 @@ error that is left (Nagel et al. 2019, section 4.2).
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from torch.fx import Node
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, activation_ranges, read_batches
-from sigmaquant.calibration.moments import layer_groups, second_moments, weight_rows
+from sigmaquant.calibration.moments import input_moments, layer_groups, weight_rows
 from sigmaquant.errors import ConfigError
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of
@@ -145,10 +147,12 @@ class _Passage:
             scales = weight_scales(rows, bits)
             return nearest_levels(rows, scales, low, high), scales
         kernel = tuple(weight.shape[2:])
-        inputs = [values[node.args[0]] for values in self._integer]
-        moments = sum(second_moments(node, kernel, x, x) for x in inputs)
-        scales = weight_scales(rows, bits, moments.diagonal(dim1=-2, dim2=-1))
-        return compensated_levels(rows, scales, low, high, MomentFactor.of(moments)), scales
+        source = arguments_of(node)[0]
+        parts = (input_moments(node, kernel, values[source]) for values in self._integer)
+        moments = functools.reduce(operator.add, parts)
+        scales = weight_scales(rows, bits, moments.mean_squares)
+        factor = MomentFactor.of(moments.products)
+        return compensated_levels(rows, scales, low, high, factor), scales
 
     def _correct_bias(self, node: Node) -> None:
         """Move the bias by the mean error of the layer's output, channel by channel."""
@@ -163,4 +167,3 @@ class _Passage:
         shape[channel] = -1
         for values in self._integer:
             values[node] = values[node] + error.reshape(shape)
-

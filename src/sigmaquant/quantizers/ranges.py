@@ -53,7 +53,7 @@ def best_range(histogram: Histogram, bits: int) -> AffineRange:
 
     def clip(low: float, high: float, upper: bool) -> tuple[float, float]:
         ends = [(low, high * f) if upper else (low * f, high) for f in _FRACTIONS]
-        return min(ends, key=lambda ends: error(AffineRange.covering(*ends, bits)))
+        return min(ends, key=lambda end: error(AffineRange.covering(end[0], end[1], bits)))
 
     upper_first = high >= -low
     for upper in (upper_first, not upper_first):

@@ -24,7 +24,8 @@ def nearest_levels(rows: Tensor, scales: Tensor, low: Tensor | int, high: Tensor
     Args:
         rows: (..., out, k).
         scales: (..., out, 1).
-        low, high: bounds of the integers; tensors broadcast over (..., out, 1).
+        low: smallest integer; a tensor broadcasts over (..., out, 1).
+        high: largest integer, likewise.
 
     Returns:
         (..., out, k), integers held in float32.
@@ -72,7 +73,8 @@ def compensated_levels(
     Args:
         rows: (groups, out, k) weights; rows of several widths can be stacked along ``out``.
         scales: (groups, out, 1).
-        low, high: bounds of the integers; tensors broadcast over (groups, out, 1).
+        low: smallest integer; a tensor broadcasts over (groups, out, 1).
+        high: largest integer, likewise.
         factor: of the second moments of the inputs, (groups, k, k).
 
     Returns:

@@ -33,8 +33,8 @@ BIT_STYLES = {
 }
 """Terminal colour of each weight width, from the narrowest to the widest."""
 
-NAME_WIDTH = 26
-"""Columns that the longest layer name may take, so that a row fits into 80."""
+NAME_WIDTH = 22
+"""Columns that the longest layer name may take in a terminal of 80; more in a wider one."""
 
 LAYER_ROWS = 60
 """Above so many layers only the largest are listed; the page has them all."""
@@ -123,12 +123,13 @@ def _layer_table(report: RunReport, console: Console) -> Table:
     table.add_column("weights", justify="right")
     table.add_column("bits", no_wrap=True)
     table.add_column("act.", justify="right")
-    for title in ("flash", "latency", "loss rise"):
+    for title in ("flash", "latency", "rise"):
         table.add_column(title, justify="right")
+    name_width = NAME_WIDTH + max(0, console.width - 80)
     for layer in _listed(report.layers):
         table.add_row(
-            Text(_shortened(_printable(layer.name))),
-            f"{layer.weights:,}",
+            Text(_shortened(_printable(layer.name), name_width)),
+            f"{layer.weights:,}" if layer.weights < 1e6 else f"{layer.weights / 1e6:.2f}M",
             Text(
                 f"{layer.weight_bits} {_blocks(layer.weight_bits, 8, console)}",
                 style=BIT_STYLES[layer.weight_bits],
@@ -202,9 +203,9 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _shortened(name: str) -> str:
+def _shortened(name: str, width: int) -> str:
     """The name cut in its middle: paths differ at their ends."""
-    if len(name) <= NAME_WIDTH:
+    if len(name) <= width:
         return name
-    head = (NAME_WIDTH - 2) // 3
-    return f"{name[:head]}..{name[head + 2 - NAME_WIDTH :]}"
+    head = (width - 2) // 3
+    return f"{name[:head]}..{name[head + 2 - width :]}"

@@ -1,1 +1,10 @@
-""" """
+"""How much each layer tolerates: the loss rise of every (layer, width), one metric a file.
+
+A score is about one layer alone, quantized with the rounding that will ship. Scores from plain
+rounding mislead below 4 bits, where error-compensated rounding changes which layers are fragile.
+"""
+
+from sigmaquant.sensitivity.score import METRICS, Metric, score
+from sigmaquant.sensitivity.table import Score, SensitivityTable
+
+__all__ = ["METRICS", "Metric", "Score", "SensitivityTable", "score"]

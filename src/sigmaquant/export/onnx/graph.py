@@ -46,7 +46,7 @@ class Port:
 
     def to_proto(self) -> Any:
         """As ``onnx.ValueInfoProto``."""
-        shape = [BATCH, *self.shape]
+        shape: list[str | int | None] = [BATCH, *self.shape]
         return onnx.helper.make_tensor_value_info(self.name, self.element_type, shape)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from sigmaquant.artifact import written_atomically
 from sigmaquant.export.onnx.floats import write_float_operator
 from sigmaquant.export.onnx.graph import GraphBuilder, Model, Port, serialize
-from sigmaquant.export.onnx.integers import Sheet, write_integer_operator
+from sigmaquant.export.onnx.integers import write_integer_operator
+from sigmaquant.export.onnx.sheet import Sheet
 from sigmaquant.export.onnx.weights import write_weights
 from sigmaquant.lowering.program import FloatOperator, IntegerProgram
 

@@ -35,4 +35,5 @@ def unpack_planes(planes: UInt8Array, count: int) -> Int8Array:
     bits = planes.shape[0]
     unpacked = np.unpackbits(planes, axis=1, count=count, bitorder="little")
     weights = 1 << np.arange(bits, dtype=np.int16)
-    return (weights @ unpacked.astype(np.int16) - (1 << (bits - 1))).astype(np.int8)
+    values: Int8Array = (weights @ unpacked.astype(np.int16) - (1 << (bits - 1))).astype(np.int8)
+    return values

@@ -58,7 +58,7 @@ def _write_packed(graph: GraphBuilder, layers: list[Weights], bits: int) -> dict
 def _unpacked(
     graph: GraphBuilder, values: np.ndarray[tuple[int], np.dtype[np.int8]], bits: int
 ) -> str:
-    """int8 vector from planes (bits, bytes, 1): the inverse of ``pack_planes`` in ONNX operators."""
+    """The vector that ``pack_planes`` packed, rebuilt by ONNX operators."""
     planes = graph.constant(pack_planes(values, bits)[:, :, None])
     # Left by 7 - j and right by 7 leaves bit j alone: (bits, bytes, 8) of zeros and ones.
     left = graph.constant(np.arange(7, -1, -1, dtype=np.uint8))

@@ -78,9 +78,9 @@ function heatKey() {
   const hidden = (drawing) => filled(drawing, { "aria-hidden": "true" }, []);
   const frame = { class: "chosen", x: 1.5, y: 1.5, width: 17, height: 11 };
   const outline = canvas(20, 14, "", svg("rect", frame));
-  return html("ul", { class: "key", "aria-label": "Key" },
-    html("li", {}, significant(least, 1), hidden(canvas(18 * HEAT_STEPS, 14, "", ...swatches)),
-      significant(most, 1)),
+  const scale = html("li", {}, significant(least, 1),
+    hidden(canvas(18 * HEAT_STEPS, 14, "", ...swatches)), significant(most, 1));
+  return html("ul", { class: "key", "aria-label": "Key" }, least < most ? scale : null,
     html("li", {}, hidden(outline), "chosen width"));
 }
 

@@ -1,0 +1,46 @@
+"""The data of a stage's command, from flags and a run's configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sigmaquant.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sigmaquant.calibration import Batch
+    from sigmaquant.config import DataConfig
+    from sigmaquant.network import Network
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Configuration of a run, whose [[data]] section holds here too; flags override it.",
+        rich_help_panel="Model and data",
+    ),
+]
+
+
+def data_settings(config: Path | None, **flags: Any) -> DataConfig:
+    """The ``[data]`` section of the file, if there is one, overridden by the flags given."""
+    from sigmaquant.config import RunConfig
+
+    settings = RunConfig.load(config) if config else RunConfig()
+    return settings.overridden({"data": flags}).data
+
+
+def calibration_batches(network: Network, data: DataConfig) -> tuple[Batch, ...]:
+    """The calibration samples, checked against the network.
+
+    Raises:
+        ConfigError: no calibration data are named.
+        DataError: they cannot be read or do not fit.
+    """
+    from sigmaquant.calibration import read_batches
+
+    if data.calibration is None:
+        raise ConfigError("calibration data are missing: give --calibration, or --config")
+    return read_batches(data.open(data.calibration), network, data.calibration_samples)

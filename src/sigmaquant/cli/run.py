@@ -1,0 +1,109 @@
+"""``sigmaquant run``: the whole road, from a model to a verified file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sigmaquant.cli import options
+from sigmaquant.cli.output import console, print_line
+
+_RUN = "Run"
+
+
+def run(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="TOML file with the settings; flags override it.", show_default=False),
+    ] = None,
+    model: Annotated[str | None, options.MODEL] = None,
+    weights: Annotated[Path | None, options.WEIGHTS] = None,
+    calibration: Annotated[str | None, options.CALIBRATION] = None,
+    training: Annotated[str | None, options.TRAINING] = None,
+    evaluation: Annotated[str | None, options.EVALUATION] = None,
+    batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
+    calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
+    device: Annotated[str | None, options.DEVICE] = None,
+    flash: options.Flash = None,
+    ram: options.Ram = None,
+    latency: options.Latency = None,
+    energy: options.Energy = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="How the widths are chosen.", rich_help_panel=_RUN)
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of fine-tuning; 0 for none.", rich_help_panel=_RUN),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Exit with code 4 if the accuracy drops by more percentage points.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of all results; a run in it goes on where it stopped.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    seed: Annotated[int | None, options.SEED] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Do everything: capture, score, search, quantize, fine-tune, export, verify, report.
+
+    Example: sigmaquant run config.toml --flash 96KiB
+
+    Example: sigmaquant run --model nets.py:resnet8 --weights w.safetensors
+    --calibration calibration.npz --evaluation test.npz --device cortex-m4 --flash 64KiB
+    --max-drop 1.0 --out runs/resnet8
+    """
+    flags: dict[str, dict[str, Any]] = {
+        "model": {"factory": model, "weights": _text(weights)},
+        "data": {
+            "calibration": calibration,
+            "training": training,
+            "evaluation": evaluation,
+            "batch_size": batch_size,
+            "calibration_samples": calibration_samples,
+        },
+        "target": {
+            "device": device,
+            "flash": flash,
+            "ram": ram,
+            "latency": latency,
+            "energy": energy,
+        },
+        "search": {"strategy": strategy},
+        "finetune": {"epochs": epochs},
+        "gates": {"max_drop": max_drop},
+        "run": {"out": _text(out), "seed": seed},
+    }
+    _run(config, flags, json)
+
+
+def _run(path: Path | None, flags: dict[str, dict[str, Any]], json: bool) -> None:
+    from sigmaquant.config import RunConfig
+    from sigmaquant.pipeline import check_gates, run_config
+    from sigmaquant.report import print_report
+
+    config = (RunConfig.load(path) if path else RunConfig()).overridden(flags).completed()
+    result = run_config(config)
+    if json:
+        print_line(result.report.model_dump_json(indent=1))
+    else:
+        print_report(result.report, console())
+        print_line(f"report: {config.run.out}/report.html")
+    check_gates(result.report, config.gates.max_drop)
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,63 @@
+"""The default loss: how far the outputs have moved from the float network's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sigmaquant.calibration import Batch
+
+Outputs = tuple[Tensor, ...]
+UserLoss = Callable[[Outputs, Tensor | None], Tensor]
+"""From the network's outputs and a batch's target to a scalar, the mean over the batch."""
+
+Rises = dict[str, dict[int, Tensor]]
+"""Loss rises of one batch by layer and width: (samples,) each."""
+
+_PROBABILITY_TOLERANCE = 1e-3
+
+
+def divergence(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
+    """What each sample lost, summed over the outputs: (batch,).
+
+    A class score output (batch, classes) counts with KL(reference || output) in nats; any other
+    with its squared error relative to the reference's mean square.
+    """
+    pairs = zip(reference, outputs, strict=True)
+    return torch.stack([_one(a, b) for a, b in pairs if a.is_floating_point()]).sum(0)
+
+
+def is_class_score(output: Tensor) -> bool:
+    """Whether an output is one row of class scores a sample."""
+    return output.dim() == 2 and output.shape[1] > 1
+
+
+def _one(reference: Tensor, output: Tensor) -> Tensor:
+    if is_class_score(reference):
+        p, q = log_probabilities(reference), log_probabilities(output)
+        return (p.exp() * (p - q)).sum(1).clamp_min(0)
+    error = (output - reference).flatten(1).square().mean(1)
+    return error / reference.square().mean().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def log_probabilities(scores: Tensor) -> Tensor:
+    """Log-probabilities of class scores, which may be logits or probabilities already."""
+    if _is_distribution(scores):
+        return scores.clamp_min(1e-12).log()
+    return torch.log_softmax(scores, dim=1)
+
+
+def _is_distribution(scores: Tensor) -> bool:
+    sums_to_one = (scores.sum(1) - 1).abs().max() < _PROBABILITY_TOLERANCE
+    return bool(scores.min() >= 0) and bool(sums_to_one)
+
+
+def sample_losses(
+    reference: Outputs, outputs: Outputs, batch: Batch, loss: UserLoss | None
+) -> Tensor:
+    """The loss of each sample; a user's loss gives its batch mean to each of them."""
+    if loss is None:
+        return divergence(reference, outputs)
+    return loss(outputs, batch.target).detach().reshape(1).expand(len(batch))

@@ -1,0 +1,218 @@
+"""Proves that an exported ONNX file computes what the integer reference computes.
+
+A program of integers only has to agree bit for bit. Where operators stay float, no two runtimes
+round alike, and one rounding that falls the other way spreads; so each operator is checked on the
+runtime's own inputs: integer operators exactly, floats to ``FLOAT_TOLERANCE``, integers quantized
+from floats to one step. The outputs as a whole then have to agree to ``OUTPUT_TOLERANCE``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sigmaquant.artifact import Frozen
+from sigmaquant.errors import VerificationError
+from sigmaquant.export.onnx.graph import UINT8, Node, Port, kinds, read_nodes, with_outputs
+from sigmaquant.export.onnx.model import tensor_names
+from sigmaquant.export.onnx.runtime import VERSION, OnnxRuntimeNetwork
+from sigmaquant.lowering.program import (
+    Convolution,
+    FloatOperator,
+    IntegerProgram,
+    Linear,
+    Operator,
+)
+from sigmaquant.lowering.reference import apply_operator, checked_inputs, run_reference
+
+FLOAT_TOLERANCE = 1e-4
+"""Largest difference of a float operator, relative to its largest value."""
+OUTPUT_TOLERANCE = 0.05
+"""Root mean square difference of outputs behind float operators, relative to the outputs' own."""
+
+_FLOAT_KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_SATURATION = (
+    "On x86 CPUs without VNNI, ONNX Runtime's int8 kernels saturate with 8-bit weights; there the "
+    'session option "session.x64quantprecision" = "1" or weights of 7 bits avoid it.'
+)
+
+Array = npt.NDArray[Any]
+
+
+class Verification(Frozen):
+    """What was compared, and what the runtime makes of the file.
+
+    Attributes:
+        runtime: name and version.
+        samples: inputs that were run.
+        values: output values compared.
+        differing: how many of them differ from the reference.
+        largest_difference: in the outputs' unit.
+        exact: whether equality was required: no operator of the program is float.
+        kernels: how often each operator occurs in the graph that the runtime really runs.
+        file_bytes: size of the file.
+    """
+
+    runtime: str
+    samples: int
+    values: int
+    differing: int
+    largest_difference: float
+    exact: bool
+    kernels: dict[str, int]
+    file_bytes: int
+
+
+def verify_onnx(
+    path: str | Path, program: IntegerProgram, inputs: Mapping[str, Array]
+) -> Verification:
+    """Run the file and the reference on the same inputs and compare.
+
+    Args:
+        path: the file that ``write_onnx`` wrote.
+        program: what it was written from.
+        inputs: (batch, *shape) float32 for each input of the program.
+
+    Raises:
+        VerificationError: the file computes something else, or runs layers in float; names the
+            first operator that differs.
+        ArtifactError: the runtime cannot load the file.
+        DataError: ``inputs`` do not fit the program.
+    """
+    file = Path(path)
+    arrays = checked_inputs(program, inputs)
+    expected = run_reference(program, arrays)
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        network = OnnxRuntimeNetwork(file, optimized=optimized)
+        nodes = read_nodes(optimized)
+    _refuse_float_layers(file, program, nodes)
+    actual = network.run(arrays)
+    _refuse_nan(file, actual)
+    exact = not any(isinstance(operator, FloatOperator) for operator in program.operators)
+    differences = [_differences(actual[name], expected[name]) for name in program.outputs]
+    differing = sum(int(np.count_nonzero(difference)) for difference in differences)
+    if not exact or differing:
+        _compare_operators(file, program, arrays)
+    if (exact and differing) or not _outputs_agree(actual, expected):
+        raise VerificationError(
+            f"{file}: {differing} output values differ from the integer reference, although every "
+            f"operator agrees when its result is read: the runtime's graph optimizations changed "
+            f"the result. {_SATURATION}"
+        )
+    return Verification(
+        runtime=VERSION,
+        samples=len(next(iter(arrays.values()))),
+        values=sum(difference.size for difference in differences),
+        differing=differing,
+        largest_difference=max(float(difference.max()) for difference in differences),
+        exact=exact,
+        kernels=kinds(nodes),
+        file_bytes=file.stat().st_size,
+    )
+
+
+def _refuse_float_layers(file: Path, program: IntegerProgram, nodes: Iterable[Node]) -> None:
+    allowed = tuple(op.name for op in program.operators if isinstance(op, FloatOperator))
+    left = [
+        f"{node.name} ({node.kind})"
+        for node in nodes
+        if node.kind.removeprefix("Fused") in _FLOAT_KERNELS and not node.name.startswith(allowed)
+    ]
+    if left:
+        raise VerificationError(
+            f"{file}: the runtime would run these layers in float: {', '.join(left)}"
+        )
+
+
+def _differences(actual: Array, expected: Array) -> npt.NDArray[np.float64]:
+    return np.abs(actual.astype(np.float64) - expected.astype(np.float64))
+
+
+def _refuse_nan(file: Path, actual: Mapping[str, Array]) -> None:
+    for name, array in actual.items():
+        if np.isnan(array).any():
+            raise VerificationError(f"{file}: output {name!r} holds NaN")
+
+
+def _outputs_agree(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> bool:
+    return all(
+        _root_mean_square(_differences(actual[name], array))
+        <= OUTPUT_TOLERANCE * _root_mean_square(array)
+        for name, array in expected.items()
+    )
+
+
+def _root_mean_square(array: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
+
+
+def _compare_operators(file: Path, program: IntegerProgram, arrays: Mapping[str, Array]) -> None:
+    """Check each operator on the runtime's own inputs, in order of execution.
+
+    The file is run with all its integer values exposed. Float values inside the network are not:
+    reading them would keep the runtime from fusing around them. They are computed from what is
+    known, and the next integers behind them are checked.
+
+    Raises:
+        VerificationError: names the first operator that differs.
+    """
+    values = {**arrays, **_integer_values(file, program, arrays)}
+    computed_in_float: set[str] = set()
+    for operator in program.operators:
+        expected = apply_operator(program, operator, [values[name] for name in operator.inputs])
+        in_float = isinstance(operator, FloatOperator) or not computed_in_float.isdisjoint(
+            operator.inputs
+        )
+        if operator.output in values:
+            _compare_values(file, operator, values[operator.output], expected, in_float)
+        else:
+            values[operator.output] = expected
+            if in_float:
+                computed_in_float.add(operator.output)
+
+
+def _integer_values(
+    file: Path, program: IntegerProgram, arrays: Mapping[str, Array]
+) -> dict[str, Array]:
+    """What the runtime computes for every integer value, and for the outputs."""
+    tensors = tensor_names(program)
+    inner = [
+        value
+        for operator in program.operators
+        if (value := program.values[operator.output]).encoding is not None
+    ]
+    ports = [Port(tensors[value.name], value.shape, UINT8) for value in inner]
+    results = OnnxRuntimeNetwork(with_outputs(file, ports)).run(arrays)
+    read = [*(value.name for value in inner), *program.outputs]
+    return {name: results[tensors[name]] for name in read}
+
+
+def _compare_values(
+    file: Path, operator: Operator, actual: Array, expected: Array, in_float: bool
+) -> None:
+    difference = _differences(actual, expected)
+    if not in_float:
+        limit = 0.0
+    elif actual.dtype == np.uint8:
+        limit = 1.0
+    else:
+        limit = FLOAT_TOLERANCE * float(np.abs(expected).max())
+    if difference.max() <= limit:
+        return
+    count = int(np.count_nonzero(difference > limit))
+    hint = f" {_SATURATION}" if _can_saturate(operator) else ""
+    raise VerificationError(
+        f"{file}: {operator.name} ({type(operator).__name__}) differs from the integer reference "
+        f"in {count} of {difference.size} values, by at most {difference.max():.4g}.{hint}"
+    )
+
+
+def _can_saturate(operator: Operator) -> bool:
+    """Two products of 8-bit activations and weights can exceed int16: 2 * 255 * 128 > 2^15."""
+    return isinstance(operator, Convolution | Linear) and operator.weights.bits == 8

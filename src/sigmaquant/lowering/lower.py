@@ -1,0 +1,407 @@
+"""From a quantized network to the integer record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from sigmaquant.errors import UnsupportedError
+from sigmaquant.lowering.dyadic import dyadic_scales
+from sigmaquant.lowering.program import (
+    Add,
+    Argument,
+    AveragePool,
+    BatchSize,
+    Clamp,
+    Concat,
+    Convolution,
+    Dequantize,
+    Encoding,
+    FloatOperator,
+    GlobalAverage,
+    Int32Array,
+    IntegerProgram,
+    Linear,
+    Lookup,
+    MaxPool,
+    Operator,
+    Pad,
+    Permute,
+    Quantize,
+    Reshape,
+    Slice,
+    UInt8Array,
+    Value,
+    Weights,
+)
+from sigmaquant.network.normalise import arguments_of, spatial, tensor_of
+from sigmaquant.network.operators import (
+    CONVOLUTIONS,
+    Role,
+    aten,
+    average_window,
+    clamp_limits,
+    convolution_arguments,
+    is_global_average,
+    is_reshape,
+    layer_name,
+    operator_name,
+)
+from sigmaquant.network.runner import call
+from sigmaquant.quantized import QuantizedNetwork
+from sigmaquant.quantizers import AffineRange, fake_quantize
+
+_INT32_MAX = 2**31 - 1
+
+
+def lower(quantized: QuantizedNetwork) -> IntegerProgram:
+    """Every operator of the network as integers, scales and widths.
+
+    Raises:
+        UnsupportedError: an accumulator could overflow int32, or an operator's arguments depend
+            on the batch in a way that no file format can hold.
+    """
+    with torch.no_grad():
+        return _Lowering(quantized).program()
+
+
+class _Lowering:
+    """The walk over the graph; ``_values`` and ``_operators`` grow with it."""
+
+    def __init__(self, quantized: QuantizedNetwork) -> None:
+        self._quantized = quantized
+        self._network = quantized.network
+        self._parts = quantized.network.encodings
+        self._absorbed = {clamp: node for node, clamp in self._parts.fused.items()}
+        self._values: dict[str, Value] = {}
+        self._operators: list[Operator] = []
+        self._names: dict[Node, str] = {}
+        self._weights: dict[str, Weights] = {}
+        self._encodings, self._fraction_bits = self._settle_encodings()
+
+    def _settle_encodings(self) -> tuple[dict[str, Encoding], int]:
+        groups = self._network.table.groups
+        ranges = {g: self._quantized.activation_quantizer(g).encoding() for g in groups}
+        scales, fraction_bits = dyadic_scales(
+            {group: r.scale for group, r in ranges.items()}, self._parts.sum_groups
+        )
+        encodings = {g: Encoding(scales[g], r.zero_point, r.bits) for g, r in ranges.items()}
+        return encodings, fraction_bits
+
+    def program(self) -> IntegerProgram:
+        """Lower node after node."""
+        outputs: tuple[str, ...] = ()
+        inputs = []
+        for node in self._network.module.graph.nodes:
+            if node.op == "placeholder":
+                inputs.append(self._lower_input(node))
+            elif node.op == "call_function" and node.meta["shape"] is not None:
+                self._lower_call(node)
+            elif node.op == "output":
+                outputs = self._lower_outputs(node)
+        return IntegerProgram(
+            network=self._network.table.network,
+            values=self._values,
+            operators=tuple(self._operators),
+            inputs=tuple(inputs),
+            outputs=outputs,
+        )
+
+    def _lower_input(self, node: Node) -> str:
+        name = str(node.target)
+        self._values[name] = Value(name, tuple(node.meta["shape"]), None)
+        self._names[node] = name
+        if node in self._parts.groups:
+            self._quantize(node)
+        return name
+
+    def _quantize(self, node: Node) -> None:
+        """Quantize a float value; from here on its integers stand for it."""
+        source = self._names[node]
+        target = self._new_value(node, f"{source}/quantized", self._encoding(node))
+        self._operators.append(Quantize(target, (source,), target))
+        self._names[node] = target
+
+    def _encoding(self, node: Node) -> Encoding | None:
+        group = self._parts.groups.get(node)
+        return None if group is None else self._encodings[group]
+
+    def _new_value(self, node: Node, name: str, encoding: Encoding | None) -> str:
+        assert name not in self._values, name
+        self._values[name] = Value(name, tuple(node.meta["shape"]), encoding)
+        return name
+
+    def _lower_call(self, node: Node) -> None:
+        role = self._parts.roles[node]
+        if node in self._absorbed:
+            self._names[node] = self._names[self._absorbed[node]]
+        elif role is Role.FLOAT:
+            self._lower_float(node)
+        elif not self._is_absorbed_pad(node):
+            _LOWERERS[role](self, node)
+
+    def _input(self, node: Node, argument: int = 0) -> str:
+        return self._names[arguments_of(node)[argument]]
+
+    def _emit(self, node: Node, make: Callable[[str, str], Operator]) -> None:
+        """Append the operator of an integer node and, if one is fused, its clamp."""
+        clamp = self._parts.fused.get(node)
+        holder = clamp or node
+        encoding = self._encoding(holder)
+        place = self._network.places[node]
+        target = self._new_value(node, place, encoding)
+        self._operators.append(make(place, target))
+        self._names[node] = target
+        if clamp is not None and encoding is not None:
+            self._limit(node, clamp, encoding)
+
+    def _limit(self, node: Node, clamp: Node, encoding: Encoding) -> None:
+        """Clamp integers explicitly where the encoding reaches beyond the clamp's limits."""
+        low, high = _integer_limits(clamp, encoding)
+        if (low, high) != (0, encoding.highest):
+            place = self._network.places[clamp]
+            target = self._new_value(clamp, place, encoding)
+            self._operators.append(Clamp(place, (self._names[node],), target, low, high))
+            self._names[node] = target
+
+    def lower_layer(self, node: Node) -> None:
+        """A convolution or linear layer."""
+        layer = layer_name(node)
+        source = arguments_of(node)[0]
+        padding: tuple[tuple[int, int], ...] = ()
+        if self._is_absorbed_pad(source):
+            padding = _pad_sides(source)[1:]
+            source = arguments_of(source)[0]
+        inputs = (self._names[source],)
+        weights = self._layer_weights(layer)
+        encoding = self._values[inputs[0]].encoding
+        assert encoding is not None
+        bias = self._integer_bias(node, weights, encoding)
+        if node.target not in CONVOLUTIONS:
+            self._emit(node, lambda name, out: Linear(name, inputs, out, weights, bias))
+            return
+        how = convolution_arguments(node)
+        own = tuple((p, p) for p in how.padding)
+        sides = tuple(
+            (a + c, b + d)
+            for (a, b), (c, d) in zip(padding or ((0, 0),) * len(own), own, strict=True)
+        )
+        self._emit(
+            node,
+            lambda name, out: Convolution(
+                name, inputs, out, weights, bias, how.stride, sides, how.dilation, how.groups
+            ),
+        )
+
+    def _is_absorbed_pad(self, node: Node) -> bool:
+        """A spatial zero pad whose only reader is a convolution becomes that one's padding."""
+        if self._parts.roles.get(node) is not Role.MOVE or len(node.users) != 1:
+            return False
+        reader = next(iter(node.users))
+        if reader.target not in CONVOLUTIONS or self._parts.roles[reader] is not Role.LAYER:
+            return False
+        sides = _pad_sides(node) if node.target in _PADS else None
+        return sides is not None and sides[0] == (0, 0) and min(min(s) for s in sides) >= 0
+
+    def _layer_weights(self, layer: str) -> Weights:
+        if layer not in self._weights:
+            quantizer = self._quantized.weight_quantizer(layer)
+            self._weights[layer] = Weights(
+                layer=layer,
+                bits=quantizer.bits,
+                values=quantizer.levels(self._quantized.weight(layer)).numpy(),
+                scales=quantizer.safe_scale().flatten().numpy().copy(),
+            )
+        return self._weights[layer]
+
+    def _integer_bias(self, node: Node, weights: Weights, encoding: Encoding) -> Int32Array:
+        """The bias at scale s_x s_w; raises where an accumulator could leave int32."""
+        real = tensor_of(self._quantized.graph_module, arguments_of(node)[2]).double().numpy()
+        bias = np.rint(real / (np.float64(encoding.scale) * weights.scales))
+        magnitudes = np.abs(weights.values.astype(np.int64)).reshape(len(bias), -1).sum(1)
+        worst = np.abs(bias) + magnitudes * max(encoding.zero_point, encoding.highest)
+        if np.any(worst > _INT32_MAX):
+            channel = int(np.argmax(worst))
+            raise UnsupportedError(
+                f"{weights.layer}: the accumulator of output channel {channel} can reach "
+                f"{worst[channel]:.3g}, more than int32 holds; its bias of {real[channel]:.3g} is "
+                "too large for its weights. Keep this layer in float or rescale it"
+            )
+        return bias.astype(np.int32)
+
+    def lower_add(self, node: Node) -> None:
+        """A sum of two tensors."""
+        inputs = self._input(node, 0), self._input(node, 1)
+        self._emit(node, lambda name, out: Add(name, inputs, out, self._fraction_bits))
+
+    def lower_average(self, node: Node) -> None:
+        """A global average or an average pool."""
+        inputs = (self._input(node),)
+        if is_global_average(node):
+            keepdim = len(node.meta["shape"]) > 1
+            self._emit(node, lambda name, out: GlobalAverage(name, inputs, out, keepdim))
+            return
+        window = average_window(node)
+        assert window is not None
+        kernel, stride, padding = window
+        sides = tuple((p, p) for p in padding)
+        self._emit(node, lambda name, out: AveragePool(name, inputs, out, kernel, stride, sides))
+
+    def lower_lookup(self, node: Node) -> None:
+        """Any function of one value: computed once for each integer."""
+        (source,) = (n for n in node.all_input_nodes if n.op != "get_attr")
+        name = self._names[source]
+        given, wanted = self._values[name].encoding, self._encoding(node)
+        assert given is not None
+        assert wanted is not None
+        table = _table(node, source, given, wanted)
+        function = operator_name(node).split(".")[0]
+        self._emit(node, lambda place, out: Lookup(place, (name,), out, table, function))
+
+    def lower_clamp(self, node: Node) -> None:
+        """A clamp that is not part of a layer or sum."""
+        encoding = self._encoding(node)
+        assert encoding is not None
+        low, high = _integer_limits(node, encoding)
+        inputs = (self._input(node),)
+        self._emit(node, lambda name, out: Clamp(name, inputs, out, low, high))
+
+    def lower_concat(self, node: Node) -> None:
+        """A concatenation of values of one encoding."""
+        tensors, dim = arguments_of(node)
+        inputs = tuple(self._names[t] for t in tensors)
+        axis = dim % (len(node.meta["shape"]) + 1) - 1
+        self._emit(node, lambda name, out: Concat(name, inputs, out, axis))
+
+    def lower_move(self, node: Node) -> None:
+        """Operators that only copy, compare or reorder integers."""
+        inputs = (self._input(node),)
+        self._emit(node, lambda name, out: _moved(node, name, inputs, out))
+
+    def _lower_float(self, node: Node) -> None:
+        inputs: list[str] = []
+
+        def place(argument: Any) -> Any:
+            if isinstance(argument, Node):
+                return self._float_argument(argument, inputs)
+            if isinstance(argument, list | tuple):
+                return type(argument)(place(item) for item in argument)
+            return argument
+
+        arguments = tuple(place(a) for a in arguments_of(node))
+        place_name = self._network.places[node]
+        target = self._new_value(node, place_name, None)
+        self._operators.append(
+            FloatOperator(
+                place_name, tuple(inputs), target, f"aten.{operator_name(node)}", arguments, {}
+            )
+        )
+        self._names[node] = target
+        if node in self._parts.groups:
+            self._quantize(node)
+
+    def _float_argument(self, node: Node, inputs: list[str]) -> Any:
+        if node.op == "get_attr":
+            return tensor_of(self._quantized.graph_module, node).detach().numpy()
+        if node.target is aten.sym_size.int and node.args[1] == 0:
+            return BatchSize()
+        if node not in self._names:
+            raise UnsupportedError(
+                f"{operator_name(node)} feeds a float operator with a number that depends on the "
+                "batch; reshape with -1 instead of computed sizes"
+            )
+        name = self._float_name(node)
+        if name not in inputs:
+            inputs.append(name)
+        return Argument(inputs.index(name))
+
+    def _float_name(self, node: Node) -> str:
+        """The float value of a node; dequantized once, however often it is read."""
+        name = self._names[node]
+        if self._values[name].encoding is None:
+            return name
+        target = f"{name}/float"
+        if target not in self._values:
+            self._new_value(node, target, None)
+            self._operators.append(Dequantize(target, (name,), target))
+        return target
+
+    def _lower_outputs(self, node: Node) -> tuple[str, ...]:
+        returned = [n for n in node.all_input_nodes if n in self._names]
+        return tuple(self._float_name(n) for n in returned)
+
+
+_PADS = (aten.pad.default, aten.constant_pad_nd.default)
+_LOWERERS: dict[Role, Callable[[_Lowering, Node], None]] = {
+    Role.LAYER: _Lowering.lower_layer,
+    Role.ADD: _Lowering.lower_add,
+    Role.AVERAGE: _Lowering.lower_average,
+    Role.LOOKUP: _Lowering.lower_lookup,
+    Role.CLAMP: _Lowering.lower_clamp,
+    Role.CONCAT: _Lowering.lower_concat,
+    Role.MOVE: _Lowering.lower_move,
+}
+
+
+def _integer_limits(clamp: Node, encoding: Encoding) -> tuple[int, int]:
+    """The integers of a clamp's limits, within the encoding's own."""
+    limits = []
+    for limit in clamp_limits(clamp):
+        steps = np.clip(limit / encoding.scale, -1e6, 1e6)
+        limits.append(int(np.clip(np.rint(steps) + encoding.zero_point, 0, encoding.highest)))
+    return limits[0], limits[1]
+
+
+def _table(node: Node, source: Node, given: Encoding, wanted: Encoding) -> UInt8Array:
+    integers = torch.arange(given.highest + 1, dtype=torch.float32)
+    real = (integers - given.zero_point) * given.scale
+    result = call(node, {source: real})
+    encoding = AffineRange(wanted.scale, wanted.zero_point, wanted.bits)
+    steps = fake_quantize(result, encoding) / wanted.scale + wanted.zero_point
+    return torch.round(steps).to(torch.uint8).numpy()
+
+
+def _pad_sides(node: Node) -> tuple[tuple[int, int], ...]:
+    """(begin, end) for each dimension without batch; torch lists them from the last one on."""
+    flat = arguments_of(node)[1]
+    sides = [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
+    rank = len(node.meta["shape"])
+    return tuple(reversed(sides + [(0, 0)] * (rank - len(sides))))
+
+
+def _moved(node: Node, name: str, inputs: tuple[str, ...], output: str) -> Operator:
+    rank = len(node.meta["shape"])
+    if is_reshape(node):
+        return Reshape(name, inputs, output)
+    if node.target in _PADS:
+        return Pad(name, inputs, output, _pad_sides(node))
+    if node.target is aten.slice.Tensor:
+        _, dim, start, stop, step = arguments_of(node)
+        size = arguments_of(node)[0].meta["shape"][dim % (rank + 1) - 1]
+        begin, end, stride = slice(start, stop, step).indices(size)
+        return Slice(name, inputs, output, dim % (rank + 1) - 1, begin, end, stride)
+    if node.target is aten.permute.default:
+        return Permute(
+            name, inputs, output, tuple(d % (rank + 1) - 1 for d in arguments_of(node)[1][1:])
+        )
+    if node.target is aten.transpose.int:
+        order = list(range(rank))
+        a, b = (d % (rank + 1) - 1 for d in arguments_of(node)[1:3])
+        order[a], order[b] = order[b], order[a]
+        return Permute(name, inputs, output, tuple(order))
+    _, kernel, stride, padding, dilation, ceil_mode = arguments_of(node)
+    window = spatial(kernel, rank - 1)
+    return MaxPool(
+        name,
+        inputs,
+        output,
+        window,
+        spatial(stride, rank - 1) if stride else window,
+        tuple((p, p) for p in spatial(padding, rank - 1)),
+        spatial(dilation, rank - 1),
+        ceil_mode,
+    )

@@ -1,0 +1,92 @@
+"""What a solver answers: the plan, what it costs, and how sure one can be of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sigmaquant.artifact import Artifact, Frozen
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.search.choices import IntArray
+from sigmaquant.search.close_calls import CloseCall, close_calls
+from sigmaquant.search.problem import Problem
+
+Status = Literal["optimal", "feasible", "unproven"]
+
+
+class Comparison(Frozen):
+    """One plan in the comparison with uniform plans.
+
+    Attributes:
+        origin: what made the plan, such as "exact" or "uniform 4".
+        feasible: whether it is within the budget; others are neither measured nor chosen.
+        loss: measured loss, or the summed scores; None where the plan was not measured.
+        basis: which of the two it is.
+        flash_bytes: size of the plan.
+    """
+
+    origin: str
+    feasible: bool
+    loss: float | None
+    basis: Literal["measured", "score"]
+    flash_bytes: int
+
+
+class Solution(Artifact):
+    """A plan within the budget, and what is known about it.
+
+    Attributes:
+        plan: width of each layer.
+        objective: summed rise of the loss, in the unit of the scores.
+        objective_standard_error: of the objective, from the scores' own.
+        totals: costs of the plan by metric.
+        limits: the budget by metric.
+        strategy: the solver's name.
+        minimised: "rise", or the cost metric that was minimised within a limit on the rise.
+        status: "optimal" is proven; "feasible" comes from a method without proof; "unproven"
+            is the best found when the time limit ended the proof.
+        gap: how far below the answer the optimum may lie at most, as a share of the answer's
+            value; 0 where optimal, None where nothing is proven.
+        seconds: time to solve.
+        close_calls: choices that noise in the scores could have turned, the closest first.
+        comparison: this plan beside all uniform plans; empty where not compared.
+    """
+
+    plan: BitPlan
+    objective: float
+    objective_standard_error: float
+    totals: dict[str, float]
+    limits: dict[str, float]
+    strategy: str
+    minimised: str = "rise"
+    status: Status
+    gap: float | None
+    seconds: float
+    close_calls: tuple[CloseCall, ...] = ()
+    comparison: tuple[Comparison, ...] = ()
+
+
+def solution(
+    problem: Problem,
+    chosen: IntArray,
+    *,
+    strategy: str,
+    status: Status,
+    gap: float | None,
+    seconds: float,
+    minimised: str = "rise",
+) -> Solution:
+    """The record of one answer: (layers,) choices with their objective and costs."""
+    plan = problem.plan(chosen, strategy)
+    return Solution(
+        plan=plan,
+        objective=problem.objective(chosen),
+        objective_standard_error=problem.standard_error(chosen),
+        totals=problem.costs.totals(plan),
+        limits=problem.budget.limits(),
+        strategy=strategy,
+        minimised=minimised,
+        status=status,
+        gap=gap,
+        seconds=seconds,
+        close_calls=close_calls(problem, chosen),
+    )

@@ -1,0 +1,263 @@
+"""Random integer programs, built operator by operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sigmaquant.lowering.program import (
+    Add,
+    AveragePool,
+    Clamp,
+    Concat,
+    Convolution,
+    Dequantize,
+    Encoding,
+    GlobalAverage,
+    IntegerProgram,
+    Linear,
+    Lookup,
+    MaxPool,
+    Operator,
+    Pad,
+    Permute,
+    Quantize,
+    Reshape,
+    Slice,
+    Value,
+    Weights,
+)
+
+FRACTION_BITS = 14
+
+
+class ProgramBuilder:
+    """Appends operators with random weights and encodings; methods return the new value's name."""
+
+    def __init__(self, seed: int = 0, activation_bits: int = 8) -> None:
+        self.random = np.random.default_rng(seed)
+        self.activation_bits = activation_bits
+        self.values: dict[str, Value] = {}
+        self.operators: list[Operator] = []
+        self.inputs: list[str] = []
+
+    def program(self, *outputs: str) -> IntegerProgram:
+        return IntegerProgram(
+            "Net", self.values, tuple(self.operators), tuple(self.inputs), outputs
+        )
+
+    def batch(self, samples: int = 3) -> dict[str, np.ndarray]:
+        return {
+            name: self.random.normal(size=(samples, *self.values[name].shape)).astype(np.float32)
+            for name in self.inputs
+        }
+
+    def encoding(self, reach: float = 3.0) -> Encoding:
+        """Covers about -reach .. reach, with a random zero point near the middle.
+
+        All scales are multiples of 2^-14 of one number with a short mantissa, which is the scale
+        of every sum: so any two values can be added exactly.
+        """
+        levels = 2**self.activation_bits
+        zero_point = int(self.random.integers(levels // 4, 3 * levels // 4))
+        multiple = int(reach / 3 * self.random.uniform(0.8, 1.2) * 2**FRACTION_BITS)
+        scale = self.sum_scale * multiple / 2**FRACTION_BITS
+        return Encoding(float(np.float32(scale)), zero_point, self.activation_bits)
+
+    @property
+    def sum_scale(self) -> float:
+        return 193 / 32 / 2**self.activation_bits
+
+    def value(self, name: str, shape: tuple[int, ...], encoding: Encoding | None) -> str:
+        self.values[name] = Value(name, shape, encoding)
+        return name
+
+    def new(self, kind: str) -> tuple[str, str]:
+        """Names of the next operator and of its output."""
+        name = f"block.{kind}{len(self.operators)}"
+        return name, f"{name}.out"
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        return self.values[value].shape
+
+    def append(
+        self,
+        kind: type[Operator],
+        inputs: tuple[str, ...],
+        shape: tuple[int, ...],
+        encoding: Encoding | None,
+        **fields: Any,
+    ) -> str:
+        name, output = self.new(kind.__name__.lower())
+        self.operators.append(kind(name, inputs, output, **fields))
+        return self.value(output, shape, encoding)
+
+    def input(self, shape: tuple[int, ...]) -> str:
+        name = f"x{len(self.inputs)}"
+        self.inputs.append(name)
+        return self.value(name, shape, None)
+
+    def quantize(self, source: str) -> str:
+        return self.append(Quantize, (source,), self.shape(source), self.encoding())
+
+    def dequantize(self, source: str) -> str:
+        return self.append(Dequantize, (source,), self.shape(source), None)
+
+    def weights(self, shape: tuple[int, ...], bits: int) -> Weights:
+        half = 2 ** (bits - 1)
+        values = self.random.integers(-half, half, shape).astype(np.int8)
+        gain = 1 / (half * math.sqrt(math.prod(shape[1:])))
+        scales = (gain * self.random.uniform(0.5, 1.5, shape[0])).astype(np.float32)
+        return Weights(f"layer{len(self.operators)}", bits, values, scales)
+
+    def bias(self, source: str, weights: Weights) -> np.ndarray:
+        unit = self.values[source].encoding.scale * weights.scales  # type: ignore[union-attr]
+        return np.rint(self.random.normal(size=unit.shape) / unit).astype(np.int32)
+
+    def convolution(
+        self,
+        source: str,
+        out: int,
+        kernel: tuple[int, ...] = (3, 3),
+        bits: int = 8,
+        stride: int = 1,
+        padding: tuple[tuple[int, int], ...] | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        weights: Weights | None = None,
+    ) -> str:
+        channels, *spatial = self.shape(source)
+        padding = ((k // 2, k // 2) for k in kernel) if padding is None else padding  # type: ignore[assignment]
+        padding = tuple(padding)  # type: ignore[arg-type]
+        weights = weights or self.weights((out, channels // groups, *kernel), bits)
+        sizes = tuple(
+            (size + sum(pad) - (k - 1) * dilation - 1) // stride + 1
+            for size, k, pad in zip(spatial, kernel, padding, strict=True)
+        )
+        return self.append(
+            Convolution,
+            (source,),
+            (out, *sizes),
+            self.encoding(),
+            weights=weights,
+            bias=self.bias(source, weights),
+            stride=(stride,) * len(kernel),
+            padding=padding,
+            dilation=(dilation,) * len(kernel),
+            groups=groups,
+        )
+
+    def linear(self, source: str, out: int, bits: int = 8, to_float: bool = False) -> str:
+        *leading, features = self.shape(source)
+        weights = self.weights((out, features), bits)
+        encoding = None if to_float else self.encoding()
+        bias = self.bias(source, weights)
+        shape = (*leading, out)
+        return self.append(Linear, (source,), shape, encoding, weights=weights, bias=bias)
+
+    def add(self, left: str, right: str) -> str:
+        zero_point = self.encoding().zero_point
+        encoding = Encoding(self.sum_scale, zero_point, self.activation_bits)
+        shape = self.shape(left)
+        return self.append(Add, (left, right), shape, encoding, fraction_bits=FRACTION_BITS)
+
+    def global_average(self, source: str, keepdim: bool = False) -> str:
+        channels, *spatial = self.shape(source)
+        shape = (channels, *(1 for _ in spatial)) if keepdim else (channels,)
+        return self.append(GlobalAverage, (source,), shape, self.encoding(1.0), keepdim=keepdim)
+
+    def pooled_shape(
+        self, source: str, kernel: int, stride: int, padding: tuple[int, int], ceil: bool = False
+    ) -> tuple[int, ...]:
+        channels, *spatial = self.shape(source)
+        extra = stride - 1 if ceil else 0
+        sizes = []
+        for size in spatial:
+            count = (size + sum(padding) - kernel + extra) // stride + 1
+            # PyTorch drops a window that would begin in the padding behind the input.
+            sizes.append(count - (ceil and (count - 1) * stride >= size + padding[0]))
+        return (channels, *sizes)
+
+    def average_pool(
+        self, source: str, kernel: int = 2, stride: int = 2, padding: tuple[int, int] = (0, 0)
+    ) -> str:
+        rank = len(self.shape(source)) - 1
+        return self.append(
+            AveragePool,
+            (source,),
+            self.pooled_shape(source, kernel, stride, padding),
+            self.encoding(1.5),
+            kernel=(kernel,) * rank,
+            stride=(stride,) * rank,
+            padding=(padding,) * rank,
+        )
+
+    def max_pool(
+        self,
+        source: str,
+        kernel: int = 2,
+        stride: int = 2,
+        padding: tuple[int, int] = (0, 0),
+        ceil_mode: bool = False,
+    ) -> str:
+        rank = len(self.shape(source)) - 1
+        return self.append(
+            MaxPool,
+            (source,),
+            self.pooled_shape(source, kernel, stride, padding, ceil_mode),
+            self.values[source].encoding,
+            kernel=(kernel,) * rank,
+            stride=(stride,) * rank,
+            padding=(padding,) * rank,
+            dilation=(1,) * rank,
+            ceil_mode=ceil_mode,
+        )
+
+    def same(self, kind: type[Operator], source: str, shape: tuple[int, ...], **fields: Any) -> str:
+        return self.append(kind, (source,), shape, self.values[source].encoding, **fields)
+
+    def clamp(self, source: str) -> str:
+        encoding = self.values[source].encoding
+        assert encoding is not None
+        low, high = encoding.zero_point, encoding.highest - encoding.highest // 8
+        return self.same(Clamp, source, self.shape(source), low=low, high=max(low, high))
+
+    def lookup(self, source: str) -> str:
+        encoding = self.values[source].encoding
+        assert encoding is not None
+        output = self.encoding()
+        table = self.random.integers(0, output.highest + 1, encoding.highest + 1).astype(np.uint8)
+        return self.append(
+            Lookup, (source,), self.shape(source), output, table=table, function="random"
+        )
+
+    def pad(self, source: str, padding: tuple[tuple[int, int], ...]) -> str:
+        shape = tuple(s + sum(p) for s, p in zip(self.shape(source), padding, strict=True))
+        return self.same(Pad, source, shape, padding=padding)
+
+    def concat(self, *sources: str, axis: int = 0) -> str:
+        shape = list(self.shape(sources[0]))
+        shape[axis] = sum(self.shape(source)[axis] for source in sources)
+        encoding = self.values[sources[0]].encoding
+        return self.append(Concat, sources, tuple(shape), encoding, axis=axis)
+
+    def reshape(self, source: str, shape: tuple[int, ...]) -> str:
+        return self.same(Reshape, source, shape)
+
+    def permute(self, source: str, order: tuple[int, ...]) -> str:
+        shape = tuple(self.shape(source)[axis] for axis in order)
+        return self.same(Permute, source, shape, order=order)
+
+    def slice(self, source: str, axis: int, start: int, stop: int, step: int) -> str:
+        shape = list(self.shape(source))
+        shape[axis] = len(range(*slice(start, stop, step).indices(shape[axis])))
+        return self.same(Slice, source, tuple(shape), axis=axis, start=start, stop=stop, step=step)
+
+
+@pytest.fixture
+def builder() -> Callable[..., ProgramBuilder]:
+    return ProgramBuilder
