@@ -1,8 +1,8 @@
-"""Accuracy, loss and divergence."""
+"""Accuracy, loss and means over samples."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sigmaquant.calibration import Batch
 from sigmaquant.errors import DataError
-from sigmaquant.metrics import divergence, evaluate
+from sigmaquant.metrics import evaluate, mean_over_samples
 
 LOGITS = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
 
@@ -45,13 +45,25 @@ def test_own_metric_and_several_outputs() -> None:
     assert evaluate(lambda x: (x[0], -x[0]), batches(), positive) == pytest.approx(0.5)
 
 
-def test_divergence() -> None:
-    assert divergence(pass_on, pass_on, batches()) == 0
-    shifted = divergence(lambda x: x[0] + 5, pass_on, batches())
-    assert shifted == pytest.approx(0, abs=1e-6)
-    sure = [Batch(inputs=(torch.tensor([[100.0, 0.0]]),))]
-    flat = divergence(lambda x: x[0] * 0, pass_on, sure)
-    assert flat == pytest.approx(math.log(2))
+def test_several_figures_from_one_pass() -> None:
+    passes = []
+
+    def once() -> Iterator[Batch]:
+        passes.append(1)
+        yield from batches()
+
+    means, samples = mean_over_samples(
+        pass_on,
+        once(),
+        {
+            "first": lambda outputs, batch: outputs[0][:, 0].mean(),
+            "size": lambda outputs, batch: len(batch),
+        },
+    )
+    assert means["first"] == pytest.approx(5 / 3)
+    assert means["size"] == pytest.approx((2 * 2 + 1) / 3)
+    assert samples == 3
+    assert passes == [1]
 
 
 def test_nothing_to_evaluate() -> None:

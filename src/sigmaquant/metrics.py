@@ -1,11 +1,12 @@
-"""How well a network does on labelled batches, whatever runs it: PyTorch, the integers, a runtime.
+"""How well a network does on batches, whatever runs it: PyTorch, the integers, a runtime.
 
 Every metric is a mean over samples, so that batches of different sizes count as they should.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,11 +15,18 @@ from torch.nn import functional
 from sigmaquant.calibration import Batch
 from sigmaquant.errors import DataError
 
-Run = Callable[[tuple[Tensor, ...]], Tensor | tuple[Tensor, ...]]
-"""A network: its inputs to its output, or to several of which the first is judged."""
+Outputs = tuple[Tensor, ...]
+
+Run = Callable[[tuple[Tensor, ...]], Tensor | Outputs]
+"""A network: its inputs to its output, or to several."""
 
 Metric = Callable[[Tensor, Tensor], Tensor | float]
-"""(output, target) to the mean over the batch."""
+"""(first output, target) to the mean over the batch."""
+
+Measure = Callable[[Outputs, Batch], Tensor | float]
+"""(all outputs, batch) to the mean over the batch."""
+
+NameT = TypeVar("NameT", bound=str)
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -31,57 +39,64 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
     return (output.argmax(dim=1) == target).float().mean()
 
 
-METRICS: dict[str, Metric] = {"accuracy": accuracy, "loss": functional.cross_entropy}
+MetricName = Literal["accuracy", "loss"]
+
+METRICS: dict[MetricName, Metric] = {"accuracy": accuracy, "loss": functional.cross_entropy}
+"""Metrics that compare the first output with labels, by name."""
 
 
-def evaluate(run: Run, batches: Iterable[Batch], metric: str | Metric = "accuracy") -> float:
-    """The metric's mean over all samples.
+def evaluate(run: Run, batches: Iterable[Batch], metric: MetricName | Metric = "accuracy") -> float:
+    """The mean of one metric over all samples.
 
     Args:
         run: what computes the outputs.
-        batches: with targets.
+        batches: with labels.
         metric: "accuracy", a fraction; "loss", the cross entropy in nats; or a function of
-            (output, target) that gives the mean over the batch.
+            (first output, target) that gives the mean over the batch.
 
     Raises:
-        DataError: no samples or no labels, or labels that do not fit the output.
+        DataError: there are no samples, or no labels.
     """
     function = METRICS[metric] if isinstance(metric, str) else metric
-    return _mean(batches, lambda batch: function(_first(run(batch.inputs)), _target(batch)))
+    means, _ = mean_over_samples(
+        run, batches, {"": lambda outputs, batch: function(outputs[0], labels_of(batch))}
+    )
+    return means[""]
 
 
-def divergence(run: Run, reference: Run, batches: Iterable[Batch]) -> float:
-    """Mean KL divergence, in nats a sample, of the outputs from the reference's; needs no labels.
+def labels_of(batch: Batch) -> Tensor:
+    """The labels; DataError where there are none."""
+    if batch.target is None:
+        raise DataError("this evaluation needs labels, and the data have none")
+    return batch.target
 
-    Both outputs are logits of (n, classes, ...).
+
+def mean_over_samples(
+    run: Run,
+    batches: Iterable[Batch],
+    measures: Mapping[NameT, Measure],
+) -> tuple[dict[NameT, float], int]:
+    """Several figures from one pass over the data.
+
+    Args:
+        run: what computes the outputs.
+        batches: read once.
+        measures: by name.
+
+    Returns:
+        The means over all samples by name, and the number of samples.
+
+    Raises:
+        DataError: there are no samples.
     """
-
-    def of_batch(batch: Batch) -> Tensor:
-        output = functional.log_softmax(_first(run(batch.inputs)), dim=1)
-        expected = functional.log_softmax(_first(reference(batch.inputs)), dim=1)
-        return functional.kl_div(output, expected, reduction="sum", log_target=True) / len(output)
-
-    return _mean(batches, of_batch)
-
-
-def _mean(batches: Iterable[Batch], value: Callable[[Batch], Tensor | float]) -> float:
-    """Mean over batches, each weighted by its samples."""
-    total, samples = 0.0, 0
+    totals, samples = dict.fromkeys(measures, 0.0), 0
     with torch.no_grad():
         for batch in batches:
-            count = len(batch.inputs[0])
-            total += float(value(batch)) * count
-            samples += count
+            found = run(batch.inputs)
+            outputs = (found,) if isinstance(found, Tensor) else found
+            for name, measure in measures.items():
+                totals[name] += float(measure(outputs, batch)) * len(batch)
+            samples += len(batch)
     if samples == 0:
         raise DataError("there is nothing to evaluate: the data have no samples")
-    return total / samples
-
-
-def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    return output if isinstance(output, Tensor) else output[0]
-
-
-def _target(batch: Batch) -> Tensor:
-    if batch.target is None:
-        raise DataError("evaluation needs labels, and these data have none")
-    return batch.target
+    return {name: total / samples for name, total in totals.items()}, samples

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 import pydantic
 
 from sigmaquant._version import __version__
-from sigmaquant.artifact import Artifact, Frozen
+from sigmaquant.artifact import Artifact, Frozen, written_atomically
 from sigmaquant.errors import ArtifactError
 
 logger = logging.getLogger(__name__)
@@ -28,21 +28,20 @@ RECORDS_FILE = "stages.json"
 
 T = TypeVar("T")
 ArtifactT = TypeVar("ArtifactT", bound=Artifact)
+FrozenT = TypeVar("FrozenT", bound=Frozen)
 
 
 class StageRecord(Frozen):
     """One finished stage.
 
     Attributes:
-        file: what it wrote, relative to the folder.
         inputs: hash of all that the result depends on.
-        content: SHA-256 of the file.
+        files: SHA-256 of each file it wrote, by name relative to the folder.
         seconds: how long the stage took when it was run.
     """
 
-    file: str
     inputs: str
-    content: str
+    files: dict[str, str]
     seconds: float
 
 
@@ -70,6 +69,16 @@ def artifact_form(kind: type[ArtifactT]) -> Form[ArtifactT]:
     return Form(save=kind.save, load=kind.load)
 
 
+def record_form(kind: type[FrozenT]) -> Form[FrozenT]:
+    """The form of a record that is no artifact by itself; it lives and dies with its stage."""
+
+    def save(record: FrozenT, path: Path) -> None:
+        with written_atomically(path) as temporary:
+            temporary.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    return Form(save=save, load=lambda path: kind.model_validate_json(path.read_bytes()))
+
+
 class RunDirectory:
     """The folder of one run; makes it, so that an unwritable place is found before any work.
 
@@ -79,6 +88,7 @@ class RunDirectory:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self._asked: list[str] = []
         self._records = self._read_records()
         self._records.save(self.folder / RECORDS_FILE)
 
@@ -90,20 +100,23 @@ class RunDirectory:
         inputs: Sequence[object],
         make: Callable[[], T],
         form: Form[T],
+        also: Sequence[str] = (),
     ) -> T:
         """The stage's result: read, where it is there already; else made, saved and recorded.
 
         Args:
             name: of the stage.
-            file: what it writes, relative to the folder.
+            file: what ``form`` writes, relative to the folder.
             inputs: all that the result depends on, as plain values; for an earlier stage its
                 ``content``.
             make: runs the stage.
             form: how the result is saved.
+            also: further files, which ``make`` writes.
         """
-        path = self.folder / file
+        path = self.path(file)
         key = fingerprint(name, *inputs)
-        if self._is_done(name, file, key):
+        self._asked.append(name)
+        if self._is_done(name, key, {file, *also}):
             logger.info("%s: unchanged, read from %s", name, path)
             return form.load(path)
         logger.info("%s ...", name)
@@ -112,29 +125,30 @@ class RunDirectory:
         form.save(result, path)
         seconds = time.perf_counter() - started
         logger.info("%s: done in %.1f s", name, seconds)
-        self._record(
-            name, StageRecord(file=file, inputs=key, content=_sha256(path), seconds=seconds)
-        )
+        files = {written: _sha256(self.folder / written) for written in (file, *also)}
+        self._record(name, StageRecord(inputs=key, files=files, seconds=seconds))
         return result
+
+    def path(self, file: str) -> Path:
+        """A file in the folder."""
+        return self.folder / file
 
     def content(self, name: str) -> str:
         """Hash of what a finished stage wrote; KeyError before it has run."""
-        return self._records.stages[name].content
+        return fingerprint(*self._records.stages[name].files.values())
 
     @property
     def seconds(self) -> dict[str, float]:
-        """How long each stage took when it was run, by name."""
-        return {name: record.seconds for name, record in self._records.stages.items()}
+        """How long each stage asked for so far took when it was run, by name."""
+        stages = self._records.stages
+        return {name: stages[name].seconds for name in self._asked}
 
-    def _is_done(self, name: str, file: str, key: str) -> bool:
+    def _is_done(self, name: str, key: str, files: Set[str]) -> bool:
         record = self._records.stages.get(name)
-        path = self.folder / file
-        return (
-            record is not None
-            and (record.file, record.inputs) == (file, key)
-            and path.is_file()
-            and record.content == _sha256(path)
-        )
+        if record is None or record.inputs != key or record.files.keys() != files:
+            return False
+        paths = {self.folder / file: content for file, content in record.files.items()}
+        return all(path.is_file() and _sha256(path) == found for path, found in paths.items())
 
     def _record(self, name: str, record: StageRecord) -> None:
         self._records = StageRecords(stages={**self._records.stages, name: record})

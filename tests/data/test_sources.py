@@ -102,7 +102,7 @@ def test_function_of_the_user(functions: str) -> None:
         ("once", "can be read only once"),
         ("fails", r"fails\(\) failed: RuntimeError: disk is gone"),
         ("fails_clearly", "^no camera$"),
-        ("number", "returned a int"),
+        ("number", "returned is a int"),
         ("constant", "is a int, not a function"),
         ("absent", "has no 'absent'"),
     ],

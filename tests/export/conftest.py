@@ -261,3 +261,106 @@ class ProgramBuilder:
 @pytest.fixture
 def builder() -> Callable[..., ProgramBuilder]:
     return ProgramBuilder
+
+
+def random_program(seed: int) -> tuple[IntegerProgram, dict[str, np.ndarray]]:
+    """A network of 4 to 8 random operators on an image or a sequence, and a batch for it."""
+    choose = np.random.default_rng(seed)
+    build = ProgramBuilder(seed, activation_bits=int(choose.choice([8, 8, 8, 6, 4, 3])))
+    channels = int(choose.choice([1, 3, 8]))
+    spatial = (int(choose.integers(7, 13)),) * int(choose.choice([1, 2, 2]))
+    current = build.quantize(build.input((channels, *spatial)))
+    for _ in range(choose.integers(3, 7)):
+        step = _STEPS[int(choose.integers(len(_STEPS)))]
+        current = step(build, current, choose)
+    head = _HEADS[int(choose.integers(len(_HEADS)))]
+    return build.program(head(build, current)), build.batch(int(choose.integers(1, 5)))
+
+
+Step = Callable[[ProgramBuilder, str, np.random.Generator], str]
+
+
+def _any_convolution(build: ProgramBuilder, source: str, choose: np.random.Generator) -> str:
+    channels, *spatial = build.shape(source)
+    groups = int(choose.choice([g for g in (1, 1, 2, 4, channels) if channels % g == 0]))
+    kernel = (min(int(choose.choice([1, 3])), *spatial),) * len(spatial)
+    return build.convolution(
+        source,
+        groups * int(choose.integers(1, 4)) if groups > 1 else int(choose.choice([8, 16])),
+        kernel,
+        bits=int(choose.integers(2, 9)),
+        stride=int(choose.integers(1, 3)),
+        padding=tuple((int(choose.integers(0, 3)), int(choose.integers(0, 3))) for _ in spatial),
+        groups=groups,
+    )
+
+
+def _residual(build: ProgramBuilder, source: str, choose: np.random.Generator) -> str:
+    channels, *spatial = build.shape(source)
+    branch = build.convolution(source, channels, (1,) * len(spatial), int(choose.integers(2, 9)))
+    return build.add(source, branch)
+
+
+def _pool(build: ProgramBuilder, source: str, choose: np.random.Generator) -> str:
+    if min(build.shape(source)[1:]) < 2:
+        return source
+    if choose.integers(2):
+        return build.average_pool(source, 2, int(choose.integers(1, 3)), (0, 1))
+    return build.max_pool(source, 2, int(choose.integers(1, 3)), (0, 1), bool(choose.integers(2)))
+
+
+def _pad_and_cut(build: ProgramBuilder, source: str, choose: np.random.Generator) -> str:
+    _, *spatial = build.shape(source)
+    padded = build.pad(source, ((0, 0), *((1, int(choose.integers(0, 3))) for _ in spatial)))
+    return build.slice(padded, 1, int(choose.integers(0, 2)), build.shape(padded)[1], 1)
+
+
+def _doubled(build: ProgramBuilder, source: str, _: np.random.Generator) -> str:
+    return build.concat(source, build.clamp(source))
+
+
+def _shuffled(build: ProgramBuilder, source: str, _: np.random.Generator) -> str:
+    """The channel shuffle of ShuffleNet with two groups."""
+    channels, *spatial = build.shape(source)
+    if channels % 2:
+        return build.lookup(source)
+    split = build.reshape(source, (2, channels // 2, *spatial))
+    swapped = build.permute(split, (1, 0, *range(2, 2 + len(spatial))))
+    return build.reshape(swapped, (channels, *spatial))
+
+
+_STEPS: tuple[Step, ...] = (
+    _any_convolution,
+    _any_convolution,
+    _any_convolution,
+    _residual,
+    _pool,
+    _pad_and_cut,
+    _doubled,
+    _shuffled,
+    lambda build, source, _: build.lookup(source),
+    lambda build, source, _: build.clamp(source),
+)
+
+
+def _flat_head(build: ProgramBuilder, source: str) -> str:
+    flat = build.reshape(source, (math.prod(build.shape(source)),))
+    return build.dequantize(build.linear(flat, 5, bits=4))
+
+
+def _token_head(build: ProgramBuilder, source: str) -> str:
+    return build.linear(source, 6, bits=3, to_float=True)
+
+
+_HEADS: tuple[Callable[[ProgramBuilder, str], str], ...] = (
+    lambda build, source: build.linear(build.global_average(source), 10, to_float=True),
+    lambda build, source: build.dequantize(build.global_average(source, keepdim=True)),
+    lambda build, source: build.dequantize(source),
+    _flat_head,
+    _token_head,
+)
+
+
+@pytest.fixture
+def random_case() -> Callable[[int], tuple[IntegerProgram, dict[str, np.ndarray]]]:
+    return random_program

@@ -39,7 +39,7 @@ def read_batches(
     Args:
         loader: yields tensors, (inputs, target) pairs, or dicts; batches are passed through.
         network: what reads them; its inputs give the expected shapes.
-        limit: stop after that many samples.
+        limit: stop after that many samples; a network of fixed batch size gets whole batches.
 
     Raises:
         DataError: no batch at all, NaN or infinite values, shapes or types that don't fit.
@@ -48,7 +48,7 @@ def read_batches(
     count = 0
     for index, item in enumerate(loader):
         batch = as_batch(item, network, f"batch {index}")
-        if limit is not None and count + len(batch) > limit:
+        if limit is not None and count + len(batch) > limit and network.batch_size is None:
             batch = _head(batch, limit - count)
         if len(batch):
             batches.append(batch)
@@ -78,8 +78,13 @@ def as_batch(item: Any, network: Network, where: str) -> Batch:
             f"{where} has {len(inputs[0])} samples, but the network was exported with a fixed "
             f"batch of {network.batch_size}"
         )
-    if batch.target is not None and len(batch.target) != len(inputs[0]):
-        raise DataError(f"{where} has {len(inputs[0])} samples but {len(batch.target)} labels")
+    sizes = {len(x) for x in inputs}
+    if len(sizes) > 1:
+        raise DataError(f"the inputs of {where} have different numbers of samples: {sorted(sizes)}")
+    if batch.target is not None and batch.target.shape[:1] != inputs[0].shape[:1]:
+        raise DataError(
+            f"{where} has {len(inputs[0])} samples but labels of shape {tuple(batch.target.shape)}"
+        )
     return Batch(inputs, batch.target)
 
 
@@ -96,7 +101,7 @@ def _split(item: Any, input_count: int, where: str) -> Batch:
 
 
 def _checked(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, where: str) -> Tensor:
-    if tuple(x.shape[1:]) != shape:
+    if x.dim() == 0 or tuple(x.shape[1:]) != shape:
         raise DataError(
             f"{where} has shape {tuple(x.shape)}; the network takes (batch, "
             f"{', '.join(map(str, shape))})"
@@ -108,7 +113,7 @@ def _checked(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, where: str) 
             f"{where} holds {x.dtype}, the network takes {dtype}; convert and scale the data as "
             "in training"
         )
-    return x.to(dtype)
+    return x.detach().to("cpu", dtype)
 
 
 def _head(batch: Batch, count: int) -> Batch:
@@ -126,5 +131,5 @@ def data_digest(batches: Sequence[Batch]) -> str:
     digest = hashlib.sha256()
     for batch in batches:
         for tensor in (*batch.inputs, *([] if batch.target is None else [batch.target])):
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -27,7 +27,7 @@ def activation_ranges(
         bits: width by precision group.
     """
     histograms = group_histograms(network, batches)
-    return {group: best_range(h, min(bits[group], 8)) for group, h in histograms.items()}
+    return {group: best_range(h, bits[group]) for group, h in histograms.items()}
 
 
 def group_histograms(network: Network, batches: Sequence[Batch]) -> dict[str, Histogram]:

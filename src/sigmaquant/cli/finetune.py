@@ -21,9 +21,7 @@ def finetune(
     calibration: Annotated[str | None, options.CALIBRATION] = None,
     start: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Start from this result of [b]sigmaquant quantize[/b]."
-        ),
+        typer.Option(metavar="FILE", help="Start from this result of [b]sigmaquant quantize[/b]."),
     ] = None,
     batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
     config: Config = None,
@@ -46,9 +44,7 @@ def finetune(
     from sigmaquant.network import Network
     from sigmaquant.quantized import QuantizedNetwork
 
-    data = data_settings(
-        config, training=training, calibration=calibration, batch_size=batch_size
-    )
+    data = data_settings(config, training=training, calibration=calibration, batch_size=batch_size)
     if data.training is None:
         raise ConfigError("training data are missing: give --training, or --config")
     captured = Network.load(network)

@@ -8,8 +8,17 @@ import typer
 
 from sigmaquant._version import __version__
 from sigmaquant.cli.boundary import Commands
+from sigmaquant.cli.capture import capture
+from sigmaquant.cli.demo import demo
 from sigmaquant.cli.devices import devices
+from sigmaquant.cli.export import export
+from sigmaquant.cli.finetune import finetune
 from sigmaquant.cli.output import log_to_stderr, print_line
+from sigmaquant.cli.quantize import quantize
+from sigmaquant.cli.report import report
+from sigmaquant.cli.run import run
+from sigmaquant.cli.score import score
+from sigmaquant.cli.search import search
 
 app = typer.Typer(
     cls=Commands,
@@ -19,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for command in (run, capture, score, search, quantize, finetune, export, report, demo):
+    app.command()(command)
 app.add_typer(devices, name="devices")
 
 

@@ -54,9 +54,7 @@ EVALUATION = typer.Option(
     rich_help_panel=_DATA,
     show_default=False,
 )
-BATCH_SIZE = typer.Option(
-    "--batch-size", min=1, help="Samples in a batch.", rich_help_panel=_DATA
-)
+BATCH_SIZE = typer.Option("--batch-size", min=1, help="Samples in a batch.", rich_help_panel=_DATA)
 CALIBRATION_SAMPLES = typer.Option(
     "--calibration-samples",
     min=1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,13 +98,13 @@ def _run(path: Path | None, flags: dict[str, dict[str, Any]], json: bool) -> Non
     from sigmaquant.report import print_report
 
     config = (RunConfig.load(path) if path else RunConfig()).overridden(flags).completed()
-    result = run_config(config)
+    result = run_config(config, shlex.join(["sigmaquant", *sys.argv[1:]]))
     if json:
         print_line(result.report.model_dump_json(indent=1))
     else:
         print_report(result.report, console())
         print_line(f"report: {config.run.out}/report.html")
-    check_gates(result.report, config.gates.max_drop)
+    check_gates(result.report, config)
 
 
 def _text(path: Path | None) -> str | None:

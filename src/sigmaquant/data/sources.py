@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from sigmaquant.data.arrays import read_npz
 from sigmaquant.data.images import ImageOptions, find_images
 from sigmaquant.data.references import import_object, is_reference, source_file
 from sigmaquant.data.samples import Samples
 from sigmaquant.errors import DataError, SigmaQuantError
+from sigmaquant.network.runner import flatten
 
 RawBatch = tuple[tuple[Tensor, ...], Tensor | None]
 """(inputs, target) as a reader gives it."""
@@ -101,6 +103,40 @@ def load_data(
     return DataSource(SampleBatches(samples, batch_size, order), digest)
 
 
+def as_source(batches: Iterable[Any]) -> DataSource:
+    """A loader of the user's own, with a digest of what can be known without reading it.
+
+    That is all tensors of a list of batches or of a ``TensorDataset``; of any other loader only
+    its type and length.
+
+    Raises:
+        DataError: it cannot be iterated, or only once.
+    """
+    if isinstance(batches, DataSource):
+        return batches
+    _check_reiterable(batches, "the data")
+    dataset = getattr(batches, "dataset", batches)
+    digest = hashlib.sha256(f"{type(batches)} {type(dataset)}".encode())
+    if isinstance(batches, Sized):
+        digest.update(str(len(batches)).encode())
+    tensors = dataset.tensors if isinstance(dataset, TensorDataset) else flatten(dataset)
+    for tensor in tensors:
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    return DataSource(batches, digest.hexdigest())
+
+
+def _check_reiterable(batches: object, what: str) -> None:
+    kind = type(batches).__name__
+    if not isinstance(batches, Iterable):
+        raise DataError(
+            f"{what} is a {kind}; it has to be a DataLoader or another iterable of (inputs, target)"
+        )
+    if isinstance(batches, Iterator):
+        raise DataError(
+            f"{what} is a {kind}, which can be read only once; use a DataLoader or a list"
+        )
+
+
 def example_inputs(source: DataSource) -> tuple[Tensor, ...]:
     """The inputs of the first batch, to capture a network with.
 
@@ -132,16 +168,7 @@ def _call_source(reference: str) -> DataSource:
         raise
     except Exception as error:
         raise DataError(f"{reference}() failed: {type(error).__name__}: {error}") from error
-    if not isinstance(batches, Iterable):
-        raise DataError(
-            f"{reference}() returned a {type(batches).__name__}; it has to return a DataLoader "
-            "or another iterable of (inputs, target)"
-        )
-    if isinstance(batches, Iterator):
-        raise DataError(
-            f"{reference}() returned a {type(batches).__name__}, which can be read only once; "
-            "return a DataLoader or a list"
-        )
+    _check_reiterable(batches, f"what {reference}() returned")
     file = source_file(reference, DataError)
     content = file.read_bytes() if file else b""
     return DataSource(batches, hashlib.sha256(reference.encode() + content).hexdigest())

@@ -16,7 +16,7 @@ from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.calibration.batches import as_batch
 from sigmaquant.divergence import UserLoss, divergence
-from sigmaquant.errors import ConfigError, DataError
+from sigmaquant.errors import ArtifactError, ConfigError, DataError
 from sigmaquant.finetune.checkpoint import TrainingState, load_state
 from sigmaquant.network import Network
 from sigmaquant.network.runner import flatten
@@ -54,7 +54,7 @@ def finetune(
         plan: widths of its layers and precision groups.
         train_loader: iterated once an epoch; shuffling and augmentation are its business.
         epochs: passes over the training data.
-        start: where to begin; by default ``quantize`` on the calibration data.
+        start: where to begin, left as it is; by default ``quantize`` on the calibration data.
         calibration: for the default start; by default the first training samples.
         validation: held-back data; by default the calibration data.
         loss: the user's own, from outputs and target to a scalar, added to the distillation.
@@ -65,17 +65,20 @@ def finetune(
     Raises:
         ConfigError: epochs or learning rate out of range.
         DataError: unusable data.
-        ArtifactError: the plan does not cover the network, or the checkpoint is damaged.
+        ArtifactError: the plan does not cover the network, the start was made under another plan,
+            or the checkpoint is damaged.
+        OutputError: the checkpoint cannot be written.
     """
     if epochs < 1:
         raise ConfigError(f"epochs has to be at least 1, not {epochs}")
     if not 0 < learning_rate < 1:
         raise ConfigError(f"the learning rate has to lie between 0 and 1, not {learning_rate}")
     few = _held_back(network, train_loader, calibration)
-    student = start or quantize(network, plan, few)
+    student = quantize(network, plan, few) if start is None else _copy_under(plan, start)
     held_back = few if validation is None else read_batches(validation, network)
     training = _Training(network, student, loss, held_back)
-    inputs = _digest(network, plan, student, epochs, learning_rate, seed)
+    name = getattr(loss, "__qualname__", type(loss).__name__)
+    inputs = _digest(network, plan, student, epochs, learning_rate, seed, name)
     path = None if checkpoint is None else Path(checkpoint)
     training.run(train_loader, epochs, learning_rate, seed, path, inputs)
     if path is not None:
@@ -89,6 +92,18 @@ def _held_back(
     if calibration is not None:
         return read_batches(calibration, network)
     return read_batches(train_loader, network, limit=_HELD_BACK)
+
+
+def _copy_under(plan: BitPlan, start: QuantizedNetwork) -> QuantizedNetwork:
+    if (start.plan.weight_bits, start.plan.activation_bits) != (
+        plan.weight_bits,
+        plan.activation_bits,
+    ):
+        raise ArtifactError(
+            f"the start was quantized under another plan ({start.plan.origin}) than the one given "
+            f"({plan.origin}); quantize the network under it first"
+        )
+    return start.copy()
 
 
 def _digest(network: Network, plan: BitPlan, student: QuantizedNetwork, *options: object) -> str:
@@ -175,7 +190,7 @@ class _Training:
         epoch: int,
         epochs: int,
     ) -> int:
-        total = len(loader) if isinstance(loader, Sized) else 0
+        total = _length(loader)
         steps = 0
         with progress_bar(f"epoch {epoch + 1}/{epochs}", total) as advance:
             for index, item in enumerate(loader):
@@ -208,6 +223,14 @@ class _Training:
             losses = [float(self._objective(b)) * len(b) for b in self._held_back]
         mean = sum(losses) / sum(map(len, self._held_back))
         return mean if math.isfinite(mean) else math.inf
+
+
+def _length(loader: Iterable[Any]) -> int:
+    """Number of batches, or 0 where it is not known beforehand."""
+    try:
+        return len(loader) if isinstance(loader, Sized) else 0
+    except TypeError:  # a DataLoader over an iterable data set has a length only in name
+        return 0
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -3,8 +3,8 @@
 All kernels accumulate in int32 and requantize once, in float32:
 ``clamp(rint(float32(accumulator) * multiplier) + zero_point)``. The multiplier is itself computed
 in float32, and the order of its operations decides values that lie near a tie. The orders below
-are those of onnxruntime's sources, each confirmed with version 1.32 on about 15,000 accumulators
-chosen where any other order rounds differently:
+are those of onnxruntime's sources, each confirmed with version 1.32 on 1,500 to 16,000 accumulators
+chosen where other orders round differently:
 
 - ``QLinearConv`` (core/providers/cpu/quantization/qlinearconv.cc, ComputeOutputScale):
   ``(x_scale * w_scale) / y_scale``.
@@ -26,7 +26,6 @@ import numpy.typing as npt
 from sigmaquant.errors import DataError, UnsupportedError
 from sigmaquant.lowering.program import Encoding, Float32Array, UInt8Array
 
-FloatArray = npt.NDArray[np.floating[Any]]
 Int64Array = npt.NDArray[np.int64]
 
 EXACT_FLOAT32_INTEGERS = 2**24

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._ops import OpOverload
 from torch.fx import Node
 
 from sigmaquant.errors import UnsupportedError
@@ -62,8 +63,8 @@ def lower(quantized: QuantizedNetwork) -> IntegerProgram:
     """Every operator of the network as integers, scales and widths.
 
     Raises:
-        UnsupportedError: an accumulator could overflow int32, or an operator's arguments depend
-            on the batch in a way that no file format can hold.
+        UnsupportedError: an accumulator could overflow int32, or a value is not what the record
+            holds: one tensor whose first dimension is the batch.
     """
     with torch.no_grad():
         return _Lowering(quantized).program()
@@ -283,6 +284,13 @@ class _Lowering:
         self._emit(node, lambda name, out: _moved(node, name, inputs, out))
 
     def _lower_float(self, node: Node) -> None:
+        place_name = self._network.places[node]
+        if not isinstance(node.target, OpOverload):
+            source = operator_name(node.all_input_nodes[0])
+            raise UnsupportedError(
+                f"{place_name} takes one of several results of {source}; only operators with one "
+                "result can be lowered, such as amax for max"
+            )
         inputs: list[str] = []
 
         def place(argument: Any) -> Any:
@@ -293,7 +301,11 @@ class _Lowering:
             return argument
 
         arguments = tuple(place(a) for a in arguments_of(node))
-        place_name = self._network.places[node]
+        if not inputs:
+            raise UnsupportedError(
+                f"{place_name} ({operator_name(node)}) makes a batch of a constant; use "
+                "broadcasting, which needs none"
+            )
         target = self._new_value(node, place_name, None)
         self._operators.append(
             FloatOperator(
@@ -309,15 +321,20 @@ class _Lowering:
             return tensor_of(self._quantized.graph_module, node).detach().numpy()
         if node.target is aten.sym_size.int and node.args[1] == 0:
             return BatchSize()
-        if node not in self._names:
-            raise UnsupportedError(
-                f"{operator_name(node)} feeds a float operator with a number that depends on the "
-                "batch; reshape with -1 instead of computed sizes"
-            )
+        self._check_held(node)
         name = self._float_name(node)
         if name not in inputs:
             inputs.append(name)
         return Argument(inputs.index(name))
+
+    def _check_held(self, node: Node) -> None:
+        if node not in self._names:
+            raise UnsupportedError(
+                f"{self._network.places.get(node, node.name)} ({operator_name(node)}) does not "
+                "give a tensor whose first dimension is the batch, and the integer program holds "
+                "no other values; keep the batch first, and reshape with -1 instead of computed "
+                "sizes"
+            )
 
     def _float_name(self, node: Node) -> str:
         """The float value of a node; dequantized once, however often it is read."""
@@ -331,8 +348,9 @@ class _Lowering:
         return target
 
     def _lower_outputs(self, node: Node) -> tuple[str, ...]:
-        returned = [n for n in node.all_input_nodes if n in self._names]
-        return tuple(self._float_name(n) for n in returned)
+        for returned in node.all_input_nodes:
+            self._check_held(returned)
+        return tuple(self._float_name(returned) for returned in node.all_input_nodes)
 
 
 _PADS = (aten.pad.default, aten.constant_pad_nd.default)

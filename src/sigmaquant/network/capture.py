@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
+from torch.fx.experimental.symbolic_shapes import is_concrete_int
 
 from sigmaquant.errors import ModelError
 from sigmaquant.layers import LayerTable
@@ -21,7 +22,7 @@ from sigmaquant.network.operators import Role, layer_name
 from sigmaquant.network.runner import GraphRunner, run_float
 from sigmaquant.network.table import layer_table
 
-_PROBE_BATCH = 3  # a batch size that no dimension of a network has by coincidence very often
+_PROBE_BATCHES = (2, 3)  # a dimension that follows both is the batch; one would be coincidence
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ def capture(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Netwo
 
 
 def _network(program: ExportedProgram) -> Network:
+    if any(node.op == "get_attr" for node in program.graph.nodes):
+        raise ModelError(
+            "the model holds graphs within its graph (torch.cond, a loop or a scan), which cannot "
+            "be quantized; use torch.where or plain Python loops"
+        )
     module = normalise(program.module())
     batch_size = _annotate_shapes(module, program)
     nodes = tuple(module.graph.nodes)
@@ -120,7 +126,7 @@ def _network(program: ExportedProgram) -> Network:
         table=table,
         encodings=encodings,
         places=places,
-        input_shapes=tuple(tuple(n.meta["val"].shape[1:]) for n in inputs),
+        input_shapes=tuple(n.meta["shape"] for n in inputs),
         input_dtypes=tuple(n.meta["val"].dtype for n in inputs),
         batch_size=batch_size,
         program=program,
@@ -142,15 +148,28 @@ def _annotate_shapes(module: GraphModule, program: ExportedProgram) -> int | Non
     Returns the only batch size that runs, or None where any does.
     """
     runner = GraphRunner(module)
-    fixed = runner.inputs[0].meta["val"].shape[0]
-    batch_size = fixed if isinstance(fixed, int) else None
-    batch = batch_size or _PROBE_BATCH
+    size = runner.inputs[0].meta["val"].shape[0]
+    batch_size = int(size) if is_concrete_int(size) else None
     assert program.example_inputs is not None
     example, _ = program.example_inputs
+    probes = (batch_size,) if batch_size is not None else _PROBE_BATCHES
+    seen = [_shapes(runner, example, batch) for batch in probes]
+    for node in runner.nodes:
+        first, *others = (shapes.get(node) for shapes in seen)
+        node.meta["shape"] = first if all(shape == first for shape in others) else None
+    return batch_size
+
+
+def _shapes(
+    runner: GraphRunner, example: Sequence[Tensor], batch: int
+) -> dict[Node, tuple[int, ...]]:
+    """Shapes, without batch, of all activations whose first dimension is as long as the batch."""
     inputs = [x[:1].expand(batch, *x.shape[1:]) for x in example]
     with torch.no_grad():
-        for node, value in runner.values(inputs).items():
-            has_batch = isinstance(value, Tensor) and value.dim() > 0 and len(value) == batch
-            is_activation = has_batch and node.op != "get_attr"
-            node.meta["shape"] = tuple(value.shape[1:]) if is_activation else None
-    return batch_size
+        values = runner.values(inputs)
+    return {
+        node: tuple(value.shape[1:])
+        for node, value in values.items()
+        if isinstance(value, Tensor) and value.dim() > 0 and len(value) == batch
+        if node.op != "get_attr"
+    }

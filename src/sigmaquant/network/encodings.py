@@ -214,9 +214,11 @@ def name_places(nodes: Iterable[Node]) -> dict[Node, str]:
     """A unique name for every computing node, made of the module path that the user knows."""
     places: dict[Node, str] = {}
     taken: set[str] = set()
+    nodes = tuple(nodes)
+    layers = {layer_name(node) for node in nodes if role_of(node) is Role.LAYER}
     for node in nodes:
         if node.op in ("placeholder", "call_function"):
-            wanted = _place(node)
+            wanted = _place(node, layers)
             name, count = wanted, 1
             while name in taken:
                 count += 1
@@ -226,7 +228,7 @@ def name_places(nodes: Iterable[Node]) -> dict[Node, str]:
     return places
 
 
-def _place(node: Node) -> str:
+def _place(node: Node, layers: set[str]) -> str:
     if node.op == "placeholder":
         return str(node.target)
     if role_of(node) is Role.LAYER:
@@ -236,4 +238,5 @@ def _place(node: Node) -> str:
     if not path or "empty_nn_module_stack" in path:
         return operator
     is_leaf = str(kind).startswith("torch.nn.modules.") and ".container." not in str(kind)
-    return path if is_leaf else f"{path}.{operator}"
+    # A layer's padding must not take the layer's name.
+    return path if is_leaf and path not in layers else f"{path}.{operator}"

@@ -22,16 +22,16 @@ def export(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Export
         example_input: one tensor, or one for each input; the first dimension is the batch.
 
     Raises:
-        ModelError: the example does not run, a parameter is not finite, or the model cannot be
-            exported.
+        ModelError: the example does not run, a parameter is not finite or not float32, or the
+            model cannot be exported.
     """
-    inputs = _as_batch(example_input)
+    inputs = _as_inputs(example_input)
     network = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    _check_finite(network)
+    _check_parameters(network)
     _check_runs(network, inputs)
     try:
         program = torch.export.export(
-            network, inputs, dynamic_shapes=tuple({0: Dim.AUTO} for _ in inputs)
+            network, _at_least_two(inputs), dynamic_shapes=tuple({0: Dim.AUTO} for _ in inputs)
         )
     except Exception:
         # A model may fix its batch size; then the example's batch is the only one it takes.
@@ -52,16 +52,22 @@ def _export_static(network: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedPr
         ) from error
 
 
-def _as_batch(example_input: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The example as a tuple; a batch of one is doubled, since export would fix it at one."""
+def _as_inputs(example_input: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     inputs = (example_input,) if isinstance(example_input, Tensor) else tuple(example_input)
-    if not inputs or not all(isinstance(x, Tensor) and x.dim() > 0 for x in inputs):
+    if not inputs or not all(isinstance(x, Tensor) and x.dim() > 0 and len(x) for x in inputs):
         raise ModelError("example_input has to be a tensor, or a tuple of tensors, with a batch")
-    return tuple(torch.cat((x, x)) if len(x) == 1 else x for x in (x.cpu() for x in inputs))
+    return tuple(x.detach().cpu() for x in inputs)
 
 
-def _check_finite(network: nn.Module) -> None:
+def _at_least_two(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A batch of one, doubled: export would take one for a fixed size."""
+    return tuple(torch.cat((x, x)) if len(x) == 1 else x for x in inputs)
+
+
+def _check_parameters(network: nn.Module) -> None:
     for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise ModelError(f"{name} is {tensor.dtype}; only float32 is captured: model.float()")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{name} holds NaN or infinite values; train or load the model again")
 

@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Node
 
 aten = torch.ops.aten
 
+_BATCH_NORM = aten._native_batch_norm_legit_no_training.default
 _IDENTITIES = {
     aten.dropout.default,
     aten.feature_dropout.default,
@@ -31,8 +32,10 @@ def normalise(module: GraphModule) -> GraphModule:
     rewrites: tuple[Callable[[GraphModule], None], ...] = (
         drop_guards,
         drop_identities,
+        relax_views,
         spell_out_padding,
         fold_batch_norms,
+        simplify_batch_norms,
         add_missing_biases,
         split_to_slices,
     )
@@ -63,6 +66,13 @@ def _is_full_slice(node: Node) -> bool:
         return False
     _, _, start, stop, step = arguments_of(node)
     return start in (0, None) and stop in (None, 2**63 - 1) and step == 1
+
+
+def relax_views(module: GraphModule) -> None:
+    """Turn views into reshapes: the copy that made a view possible may just have been dropped."""
+    for node in _calls(module):
+        if node.target in (aten.view.default, aten._unsafe_view.default):
+            node.target = aten.reshape.default
 
 
 def spell_out_padding(module: GraphModule) -> None:
@@ -104,10 +114,23 @@ def fold_batch_norms(module: GraphModule) -> None:
     W' = W g / sqrt(v + eps), b' = (b - m) g / sqrt(v + eps) + beta (Jacob et al. 2018, eq. 14).
     """
     for node in _calls(module):
-        if node.target is aten._native_batch_norm_legit_no_training.default:
+        if node.target is _BATCH_NORM:
             layer = arguments_of(node)[0]
             if isinstance(layer, Node) and _can_fold(layer):
                 _fold(module, layer, node)
+
+
+def simplify_batch_norms(module: GraphModule) -> None:
+    """Give the batch norms that are left one result in place of three."""
+    for node in _calls(module):
+        if node.target is _BATCH_NORM:
+            *tensors, momentum, epsilon = arguments_of(node)
+            with module.graph.inserting_before(node):
+                arguments = (*tensors, False, momentum, epsilon, False)
+                simple = module.graph.call_function(aten.batch_norm.default, arguments)
+            simple.meta = dict(node.meta)
+            for output in list(node.users):
+                output.replace_all_uses_with(simple)
 
 
 def _can_fold(layer: Node) -> bool:
@@ -124,7 +147,7 @@ def _can_fold(layer: Node) -> bool:
 
 def _fold(module: GraphModule, layer: Node, norm: Node) -> None:
     _, gamma, beta, mean, variance, _, epsilon = arguments_of(norm)
-    x, weight, bias, *rest = arguments_of(layer)
+    _, weight, bias, *_ = arguments_of(layer)
     # In float64, so that the folded network differs from the original by one rounding only.
     factor = (tensor_of(module, variance).double() + epsilon).rsqrt()
     if gamma is not None:
@@ -137,11 +160,7 @@ def _fold(module: GraphModule, layer: Node, norm: Node) -> None:
         shift = shift + tensor_of(module, beta).double()
     old = tensor_of(module, weight).double()
     set_parameter(module, weight.target, (old * factor.reshape(-1, *[1] * (old.dim() - 1))).float())
-    bias_name = _bias_name(weight)
-    set_parameter(module, bias_name, shift.float())
-    with module.graph.inserting_before(layer):
-        folded_bias = module.graph.get_attr(bias_name)
-    layer.args = (x, weight, folded_bias, *rest)
+    _set_bias(module, layer, shift.float())
     for output in list(norm.users):
         output.replace_all_uses_with(layer)
 
@@ -150,18 +169,23 @@ def add_missing_biases(module: GraphModule) -> None:
     """Give every layer a bias: quantization corrects its mean error there."""
     for node in _calls(module):
         if node.target in (aten.conv1d.default, aten.conv2d.default, aten.linear.default):
-            x, weight, bias, *rest = arguments_of(node)
+            _, weight, bias, *_ = arguments_of(node)
             if bias is None and weight.op == "get_attr":
-                channels = tensor_of(module, weight).shape[0]
-                name = _bias_name(weight)
-                set_parameter(module, name, torch.zeros(channels))
-                with module.graph.inserting_before(node):
-                    node.args = (x, weight, module.graph.get_attr(name), *rest)
+                _set_bias(module, node, torch.zeros(tensor_of(module, weight).shape[0]))
 
 
-def _bias_name(weight: Node) -> str:
-    owner = str(weight.target).rpartition(".")[0]
-    return f"{owner}.bias" if owner else "bias"
+def _set_bias(module: GraphModule, layer: Node, value: Tensor) -> None:
+    """Give a layer a bias that it alone reads, named after its weight."""
+    x, weight, _, *rest = arguments_of(layer)
+    layer.args = (x, weight, None, *rest)
+    target = str(weight.target)
+    name = f"{target.removesuffix('weight')}bias" if target.endswith("weight") else f"{target}_bias"
+    read = {node.target for node in module.graph.nodes if node.op == "get_attr" and node.users}
+    while name in read:
+        name += "_"
+    set_parameter(module, name, value)
+    with module.graph.inserting_before(layer):
+        layer.args = (x, weight, module.graph.get_attr(name), *rest)
 
 
 def split_to_slices(module: GraphModule) -> None:

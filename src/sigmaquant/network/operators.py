@@ -79,9 +79,7 @@ _ELEMENTWISE = {
 }
 
 _RESHAPES = {
-    aten.view.default,
     aten.reshape.default,
-    aten._unsafe_view.default,
     aten.flatten.using_ints,
     aten.unflatten.int,
     aten.squeeze.dim,
@@ -246,9 +244,13 @@ def _is_move(node: Node) -> bool:
     if node.target in _MAX_POOLS:
         return True
     if node.target in (aten.pad.default, aten.constant_pad_nd.default):
-        return is_zero_pad(node) and len(arguments_of(node)[1]) // 2 < rank
+        sides = arguments_of(node)[1]
+        grows = all(isinstance(side, int) and side >= 0 for side in sides)
+        return grows and is_zero_pad(node) and len(sides) // 2 < rank
     if node.target is aten.slice.Tensor:
-        return bool(arguments_of(node)[1] % rank)
+        _, dim, start, stop, _ = arguments_of(node)
+        constant = not isinstance(start, Node) and not isinstance(stop, Node)
+        return constant and bool(dim % rank)
     if node.target is aten.permute.default:
         return not arguments_of(node)[1][0] % rank
     if node.target is aten.transpose.int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from torch._ops import OpOverload
 from torch.fx import Node
 
 from sigmaquant.layers import LayerKind, LayerSpec, LayerTable, StepSpec, TensorSpec
@@ -91,8 +92,9 @@ def layer_kind(node: Node, weight_shape: tuple[int, ...]) -> LayerKind:
 
 
 def _is_float_step(node: Node, encodings: Encodings) -> bool:
-    is_scalar = node.meta.get("shape") is None and "sym_size" in str(node.target)
-    return not encodings.is_integer(node) and not is_scalar
+    # What is no ATen operator computes sizes, or takes one of several results.
+    is_operator = isinstance(node.target, OpOverload) and "sym_size" not in str(node.target)
+    return is_operator and not encodings.is_integer(node)
 
 
 def _storage(nodes: Sequence[Node], encodings: Encodings) -> dict[Node, Node]:

@@ -15,7 +15,7 @@ from torch.fx import GraphModule, Node
 
 from sigmaquant.artifact import written_atomically
 from sigmaquant.bitplan import BitPlan
-from sigmaquant.errors import ArtifactError
+from sigmaquant.errors import ArtifactError, UnsupportedError
 from sigmaquant.layers import LayerTable
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of, tensor_of
@@ -23,6 +23,7 @@ from sigmaquant.quantizers import AffineRange
 from sigmaquant.quantizers.learned import ActivationQuantizer, WeightQuantizer
 
 _FORMAT = "sigmaquant.quantized.1"
+_LARGEST_WIDTH = 8  # bits of an activation
 
 
 class QuantizedNetwork(nn.Module):
@@ -36,6 +37,7 @@ class QuantizedNetwork(nn.Module):
 
     Raises:
         ArtifactError: the plan does not cover the network.
+        UnsupportedError: the plan has activations of more than 8 bits.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class QuantizedNetwork(nn.Module):
         scales: Mapping[str, Tensor],
     ) -> None:
         super().__init__()
-        check_covers(plan, network.table)
+        check_plan(plan, network.table)
         self.network = network
         self.plan = plan
         self.graph_module: GraphModule = copy.deepcopy(network.module)
@@ -105,11 +107,18 @@ class QuantizedNetwork(nn.Module):
 
     def state(self) -> dict[str, Tensor]:
         """A copy of all parameters and encodings, for ``restore``."""
-        return {name: value.clone() for name, value in self.graph_module.state_dict().items()}
+        return {
+            name: value.clone(memory_format=torch.contiguous_format)
+            for name, value in self.graph_module.state_dict().items()
+        }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Set all parameters and encodings."""
         self.graph_module.load_state_dict(state)
+
+    def copy(self) -> Self:
+        """The same network in the same state, to be trained on its own."""
+        return self._restored(self.network, self.plan, self.state())
 
     def save(self, path: str | Path) -> None:
         """Write parameters, encodings and plan as one safetensors file."""
@@ -143,27 +152,36 @@ class QuantizedNetwork(nn.Module):
         if metadata["network"] != network.digest():
             raise ArtifactError(f"{path} was made from another network; quantize this one anew")
         plan = BitPlan.model_validate_json(metadata["plan"])
-        loaded = cls(network, plan, _placeholder_ranges(plan), _placeholder_scales(network))
-        loaded.restore(state)
-        return loaded
+        return cls._restored(network, plan, state)
+
+    @classmethod
+    def _restored(cls, network: Network, plan: BitPlan, state: Mapping[str, Tensor]) -> Self:
+        ranges = {group: AffineRange(1.0, 0, bits) for group, bits in plan.activation_bits.items()}
+        scales = {layer.name: torch.ones(layer.channels) for layer in network.table.layers}
+        restored = cls(network, plan, ranges, scales)
+        restored.restore(state)
+        return restored
 
 
-def check_covers(plan: BitPlan, table: LayerTable) -> None:
-    """Raise ArtifactError where a plan says nothing about a layer or group of the network."""
+def check_plan(plan: BitPlan, table: LayerTable) -> None:
+    """Check that a plan can be applied to a network.
+
+    Raises:
+        ArtifactError: it says nothing about a layer or group of the network.
+        UnsupportedError: it asks for activations that uint8 cannot hold.
+    """
     missing = list(plan.missing_from(table))
     if missing:
         raise ArtifactError(
             f"the plan does not cover {', '.join(missing[:5])} of {table.network}; it was made for "
             "another network, search again"
         )
-
-
-def _placeholder_ranges(plan: BitPlan) -> dict[str, AffineRange]:
-    return {group: AffineRange(1.0, 0, bits) for group, bits in plan.activation_bits.items()}
-
-
-def _placeholder_scales(network: Network) -> dict[str, Tensor]:
-    return {layer.name: torch.ones(layer.channels) for layer in network.table.layers}
+    wide = [group for group, bits in plan.activation_bits.items() if bits > _LARGEST_WIDTH]
+    if wide:
+        raise UnsupportedError(
+            f"activations of {plan.activation_bits[wide[0]]} bits at {wide[0]}: the integer record "
+            f"holds them in uint8, so {_LARGEST_WIDTH} bits are the most"
+        )
 
 
 def _weight_path(layer: str) -> str:

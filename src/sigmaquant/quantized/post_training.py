@@ -22,11 +22,11 @@ from sigmaquant.calibration import Batch, activation_ranges, read_batches
 from sigmaquant.calibration.moments import input_moments, layer_groups, weight_rows
 from sigmaquant.errors import ConfigError
 from sigmaquant.network import Network
-from sigmaquant.network.normalise import arguments_of
+from sigmaquant.network.normalise import arguments_of, tensor_of
 from sigmaquant.network.operators import CONVOLUTIONS, Role, layer_name
 from sigmaquant.network.runner import Values, call
 from sigmaquant.progress import progress_bar
-from sigmaquant.quantized.network import QuantizedNetwork, check_covers
+from sigmaquant.quantized.network import QuantizedNetwork, check_plan
 from sigmaquant.quantizers import (
     AffineRange,
     MomentFactor,
@@ -38,6 +38,7 @@ from sigmaquant.quantizers import (
 )
 
 ROUNDINGS = ("compensated", "nearest")
+_LARGEST_BIAS = 2.0**30  # half of what int32 holds; the rest is for products and the correction
 
 
 def quantize(
@@ -58,12 +59,13 @@ def quantize(
 
     Raises:
         ArtifactError: the plan does not cover the network.
+        UnsupportedError: the plan has activations of more than 8 bits.
         ConfigError: an unknown rounding.
         DataError: see ``read_batches``.
     """
     if rounding not in ROUNDINGS:
         raise ConfigError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
-    check_covers(plan, network.table)
+    check_plan(plan, network.table)
     batches = read_batches(calibration, network)
     ranges = activation_ranges(network, batches, plan.activation_bits)
     scales = {layer.name: torch.ones(layer.channels) for layer in network.table.layers}
@@ -98,7 +100,8 @@ class _Passage:
         self._ranges = ranges
         self._rounding = rounding
         self._advance = advance
-        self._done: set[str] = set()
+        self._rounded: set[str] = set()
+        self._corrected: set[str] = set()
         starts = [dict(zip(self._runner.inputs, b.inputs, strict=True)) for b in batches]
         self._float: list[Values] = [{**self._runner.parameters, **start} for start in starts]
         self._integer: list[Values] = [{**self._runner.parameters, **start} for start in starts]
@@ -129,40 +132,60 @@ class _Passage:
     def _round(self, node: Node) -> None:
         layer = layer_name(node)
         weight = self._quantized.weight(layer)
-        if layer not in self._done:
+        if layer not in self._rounded:
             quantizer = self._quantized.weight_quantizer(layer)
             levels, scales = self._levels(node, weight, quantizer.bits)
             quantizer.scale.copy_(scales.reshape(quantizer.scale.shape))
             # The trainable weight starts in the middle of its level.
             weight.copy_((levels * scales).reshape(weight.shape))
-            self._done.add(layer)
+            self._rounded.add(layer)
             self._advance()
+        _, weight_node, bias_node, *_ = arguments_of(node)
         for values in self._integer:
-            values[arguments_of(node)[1]] = weight
+            values[weight_node], values[bias_node] = weight, self._bias(node)
+
+    def _bias(self, node: Node) -> Tensor:
+        return tensor_of(self._quantized.graph_module, arguments_of(node)[2])
 
     def _levels(self, node: Node, weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         rows = weight_rows(weight, layer_groups(node))
         low, high = level_bounds(bits)
+        least = self._least_scales(node).reshape(*rows.shape[:2], 1)
         if self._rounding == "nearest":
-            scales = weight_scales(rows, bits)
+            scales = weight_scales(rows, bits).maximum(least)
             return nearest_levels(rows, scales, low, high), scales
         kernel = tuple(weight.shape[2:])
         source = arguments_of(node)[0]
         parts = (input_moments(node, kernel, values[source]) for values in self._integer)
         moments = functools.reduce(operator.add, parts)
-        scales = weight_scales(rows, bits, moments.mean_squares)
+        scales = weight_scales(rows, bits, moments.mean_squares).maximum(least)
         factor = MomentFactor.of(moments.products)
         return compensated_levels(rows, scales, low, high, factor), scales
 
+    def _least_scales(self, node: Node) -> Tensor:
+        """(out,): weight scales at which the bias just fits an int32 accumulator.
+
+        Channels that training has switched off have weights near zero beside an ordinary bias.
+        """
+        source = self._ranges[self._encodings.groups[arguments_of(node)[0]]]
+        return self._bias(node).abs() / (source.scale * _LARGEST_BIAS)
+
     def _correct_bias(self, node: Node) -> None:
-        """Move the bias by the mean error of the layer's output, channel by channel."""
+        """Move the bias by the mean error of the layer's output, channel by channel.
+
+        A bias with several readers is corrected for the first.
+        """
+        name = str(arguments_of(node)[2].target)
+        if name in self._corrected:
+            return
+        self._corrected.add(name)
         samples = sum(len(values[node]) for values in self._float)
         channel = 1 if node.target in CONVOLUTIONS else -1
         error = torch.zeros(())
         for exact, values in zip(self._float, self._integer, strict=True):
             difference = (exact[node] - values[node]).movedim(channel, 0).flatten(1)
             error = error + difference.mean(1) * (len(values[node]) / samples)
-        self._quantized.bias(layer_name(node)).add_(error)
+        self._bias(node).add_(error)
         shape = [1] * self._float[0][node].dim()
         shape[channel] = -1
         for values in self._integer:

@@ -83,18 +83,20 @@ class ActivationQuantizer(nn.Module):
     def __init__(self, encoding: AffineRange) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(encoding.scale))
-        self.zero_point = encoding.zero_point
+        self.zero_point: Tensor
+        self.register_buffer("zero_point", torch.tensor(encoding.zero_point))
         self.bits = encoding.bits
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation (batch, ...) on its grid."""
-        low, high = -self.zero_point, 2**self.bits - 1 - self.zero_point
+        low = -int(self.zero_point)
+        high = low + 2**self.bits - 1
         gradient_weight = 1.0 / math.sqrt(x[0].numel() * (2**self.bits - 1))
         return _LearnedStep.apply(x, self.safe_scale(), low, high, gradient_weight)  # type: ignore[no-any-return,no-untyped-call]
 
     def encoding(self) -> AffineRange:
         """The encoding as it stands."""
-        return AffineRange(float(self.safe_scale()), self.zero_point, self.bits)
+        return AffineRange(float(self.safe_scale()), int(self.zero_point), self.bits)
 
     def safe_scale(self) -> Tensor:
         """The scale, kept positive while it is trained."""

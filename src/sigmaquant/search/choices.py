@@ -47,8 +47,10 @@ class Choices:
         """The choices that the device has at these activation widths.
 
         Raises:
-            DeviceError: a layer has none.
+            DeviceError: there is no layer, or a layer has none.
         """
+        if not costs.choices:
+            raise DeviceError(f"the cost table of {costs.device} has no layers: nothing to choose")
         by_layer = {name: _layer_choices(costs, name, activation_bits) for name in costs.choices}
         counts = [len(found) for found in by_layer.values()]
         chosen = [cost for found in by_layer.values() for cost in found.values()]
@@ -71,7 +73,7 @@ class Choices:
 
     def total(self, metric: str, chosen: IntArray) -> float:
         """The cost of a plan, added in the order of ``CostTable.totals`` to the same last bit."""
-        return sum([self.fixed[metric], *self.costs[metric][chosen].tolist()])
+        return sum(self.costs[metric][chosen].tolist(), self.fixed[metric])
 
     def bits(self, chosen: IntArray) -> dict[str, int]:
         """Width by layer name."""

@@ -45,7 +45,7 @@ class Cap:
 
     def holds(self, chosen: IntArray) -> bool:
         """Whether a plan keeps the limit, to the last bit."""
-        return bool(sum([self.fixed, *self.values[chosen].tolist()]) <= self.limit)
+        return sum(self.values[chosen].tolist(), self.fixed) <= self.limit
 
     def tightened(self) -> Cap:
         """The same with a limit lowered by more than HiGHS's tolerance."""

@@ -67,7 +67,7 @@ class Problem:
 
     def objective(self, chosen: IntArray) -> float:
         """Summed rise of the loss."""
-        return float(self.rises[chosen].sum())
+        return sum(self.rises[chosen].tolist(), 0.0)
 
     def standard_error(self, chosen: IntArray) -> float:
         """Standard error of the objective, layers taken as independent."""
@@ -99,27 +99,33 @@ def problem(
     _check_layers(scores, costs)
     activations = same_activations(costs, activation_bits)
     choices = Choices.of(costs, activations)
-    names = [
-        (choices.layers[layer], bits)
-        for layer, bits in zip(choices.layer.tolist(), choices.weight_bits.tolist(), strict=True)
-    ]
-    missing = [name for name in names if name[1] not in scores.scores[name[0]]]
+    rises, standard_errors = _score_arrays(scores, costs, choices)
+    return Problem(scores, costs, budget, activations, choices, rises, standard_errors)
+
+
+def _score_arrays(
+    scores: SensitivityTable, costs: CostTable, choices: Choices
+) -> tuple[FloatArray, FloatArray]:
+    """Rise and standard error of every choice, (choices,) each."""
+    layers, bits = choices.layer.tolist(), choices.weight_bits.tolist()
+    names = [(choices.layers[layer], width) for layer, width in zip(layers, bits, strict=True)]
+    missing = [(layer, width) for layer, width in names if width not in scores.scores[layer]]
     if missing:
         raise ArtifactError(
             f"the sensitivity table has no score for {_listed(missing)}, which {costs.device} can "
             "run; score the network again at these widths"
         )
-    found = [scores.scores[layer][bits] for layer, bits in names]
+    found = [scores.scores[layer][width] for layer, width in names]
     rises = np.array([score.rise for score in found])
-    errors = np.array([score.standard_error for score in found])
-    sound = np.isfinite(rises) & np.isfinite(errors)
-    if not sound.all():
-        broken = [name for name, good in zip(names, sound, strict=True) if not good]
+    standard_errors = np.array([score.standard_error for score in found])
+    sound = np.isfinite(rises) & np.isfinite(standard_errors)
+    broken = [name for name, good in zip(names, sound, strict=True) if not good]
+    if broken:
         raise ArtifactError(
             f"the sensitivity table has no finite score for {_listed(broken)}; look for NaN or "
             "infinite values in the calibration data and the weights, and score again"
         )
-    return Problem(scores, costs, budget, activations, choices, rises, errors)
+    return rises, standard_errors
 
 
 def _check_layers(scores: SensitivityTable, costs: CostTable) -> None:

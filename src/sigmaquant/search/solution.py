@@ -17,18 +17,20 @@ class Comparison(Frozen):
     """One plan in the comparison with uniform plans.
 
     Attributes:
-        origin: what made the plan, such as "exact" or "uniform 4".
+        plan: with its origin, such as "exact" or "uniform 4".
+        flash_bytes: its size.
         feasible: whether it is within the budget; others are neither measured nor chosen.
-        loss: measured loss, or the summed scores; None where the plan was not measured.
-        basis: which of the two it is.
-        flash_bytes: size of the plan.
+        loss: measured, or the summed scores; None where infeasible, or where it was not finite.
+        basis: which of the two the loss is.
+        chosen: whether it is the answer.
     """
 
-    origin: str
+    plan: BitPlan
+    flash_bytes: int
     feasible: bool
     loss: float | None
     basis: Literal["measured", "score"]
-    flash_bytes: int
+    chosen: bool
 
 
 class Solution(Artifact):

@@ -14,6 +14,7 @@ from sigmaquant.divergence import Rises, UserLoss
 from sigmaquant.errors import ConfigError, DataError
 from sigmaquant.network import Network
 from sigmaquant.progress import progress_bar
+from sigmaquant.quantized import ROUNDINGS
 from sigmaquant.sensitivity.accumulate import Sums, resume
 from sigmaquant.sensitivity.candidates import Candidates, weight_candidates
 from sigmaquant.sensitivity.loss import LossMetric
@@ -80,11 +81,15 @@ def score(
             end.
 
     Raises:
-        ConfigError: unknown metric.
-        DataError: unusable data, or a loss that is not finite on the float network.
+        ConfigError: unknown metric or rounding.
+        DataError: unusable data, or a loss that is not finite.
+        ArtifactError: the checkpoint is damaged.
+        OutputError: the checkpoint cannot be written.
     """
     if metric not in METRICS:
         raise ConfigError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+    if rounding not in ROUNDINGS:
+        raise ConfigError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
     batches = read_batches(calibration, network)
     measure = METRICS[metric](seed)
     options = f"{metric} {rounding} {seed} {'' if loss is None else _name(loss)}"

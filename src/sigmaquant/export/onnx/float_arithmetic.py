@@ -113,6 +113,24 @@ def _softmax(kind: str) -> Callable[[Call], None]:
     return lambda call: call.result(kind, call.input(), axis=call.axis(call.argument(1, "dim")))
 
 
+def _attention(call: Call) -> None:
+    """``softmax(q k^T scale + mask) v``, Vaswani et al. 2017, eq. 1."""
+    query, key, value = (call.input(index) for index in range(3))
+    mask, dropout = call.argument(3, "attn_mask"), call.argument(4, "dropout_p", 0.0)
+    if dropout or call.argument(5, "is_causal", False) or call.argument(7, "enable_gqa", False):
+        call.refuse("with dropout, a causal mask or grouped queries")
+    scale = call.argument(6, "scale")
+    if scale is None:
+        scale = 1 / math.sqrt(call.source().shape[-1])
+    order = list(range(1 + len(call.source(1).shape)))
+    order[-2:] = reversed(order[-2:])
+    scores = call.add("MatMul", query, call.add("Transpose", key, perm=order))
+    scores = call.add("Mul", scores, call.graph.scalar(scale))
+    if mask is not None:
+        scores = call.add("Add", scores, call.tensor(mask))
+    call.result("MatMul", call.add("Softmax", scores, axis=-1), value)
+
+
 def _layer_norm(call: Call) -> None:
     """``(x - mean) / sqrt(variance + eps) * weight + bias`` over the last dimensions."""
     normalized = call.argument(1, "normalized_shape")
@@ -121,7 +139,8 @@ def _layer_norm(call: Call) -> None:
     eps = call.graph.scalar(call.argument(4, "eps", 1e-5))
     mean = call.add("ReduceMean", call.input(), axes=axes)
     centered = call.add("Sub", call.input(), mean)
-    variance = call.add("ReduceMean", call.add("Mul", centered, centered), axes=axes)
+    square = call.add("Pow", centered, call.graph.scalar(2))
+    variance = call.add("ReduceMean", square, axes=axes)
     deviation = call.add("Sqrt", call.add("Add", variance, eps))
     unit = call.add("Div", centered, deviation)
     scaled = call.add("Mul", unit, call.tensor(1.0 if weight is None else weight))
@@ -210,6 +229,7 @@ WRITERS: dict[str, Callable[[Call], None]] = {
     "relu6.default": _relu6,
     "softmax.int": _softmax("Softmax"),
     "log_softmax.int": _softmax("LogSoftmax"),
+    "scaled_dot_product_attention.default": _attention,
     "layer_norm.default": _layer_norm,
     "batch_norm.default": _batch_norm,
     "mean.dim": _mean,

@@ -60,6 +60,7 @@ class GraphBuilder:
     def __init__(self, reserved: Iterable[str]) -> None:
         self._taken = set(reserved)
         self._count = 0
+        self._places: Counter[str] = Counter()
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
 
@@ -99,12 +100,20 @@ class GraphBuilder:
     ) -> str:
         """Append a node with one output and return that output's name.
 
-        ``name`` is given to nodes that a user may look for: the ones that compute.
+        ``name`` is given to nodes that a user may look for: the ones that compute. A second node
+        of that name gets a number, because ONNX Runtime refuses equal names.
         """
         target = output or self.fresh()
-        node = onnx.helper.make_node(kind, inputs, [target], name=name or None, **attributes)
+        node = onnx.helper.make_node(kind, inputs, [target], self._unique(name), **attributes)
         self._nodes.append(node)
         return target
+
+    def _unique(self, place: str) -> str | None:
+        if not place:
+            return None
+        self._places[place] += 1
+        count = self._places[place]
+        return place if count == 1 else f"{place}#{count}"
 
     def split(self, source: str, sizes: Sequence[int]) -> list[str]:
         """Cut a vector into parts of the given sizes."""

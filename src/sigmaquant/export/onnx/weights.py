@@ -2,7 +2,7 @@
 
 All layers of one width share one tensor of planes and one unpacking graph, so that a network of
 many small layers pays for it once. ONNX Runtime folds it at load. Its memory for that is about
-4b + 6 bytes a weight whether the planes are cut into chunks or not, because it keeps folded
+3b + 13 bytes a weight whether the planes are cut into chunks or not, because it keeps folded
 tensors until the whole graph is done (measured with 1.32: 4.6 M weights at 4 bits, 0.12 s, 100 MB).
 The sum over planes is a MatMulInteger: as a float MatMul it takes two to four times as long and
 three times the memory.

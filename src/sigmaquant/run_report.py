@@ -1,0 +1,207 @@
+"""From the stages' results to the report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, get_args
+
+from sigmaquant import report
+from sigmaquant._version import __version__
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.costs import CostTable
+from sigmaquant.devices import DeviceProfile
+from sigmaquant.evaluation import Evaluation
+from sigmaquant.layers import LayerSpec, LayerTable
+from sigmaquant.report.model import Metric
+from sigmaquant.search import Reachability, Solution
+from sigmaquant.sensitivity import SensitivityTable
+
+if TYPE_CHECKING:
+    from sigmaquant.export.verify import Verification
+
+_PACKAGES = ("torch", "numpy", "highspy", "onnx", "onnxruntime")
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The results of a run's stages.
+
+    Attributes:
+        table: the network's layers.
+        profile: of the device.
+        costs: of every choice there.
+        reachable: what the budgets are against what the device can do.
+        scores: of every choice.
+        solution: the plan and its rivals.
+        evaluation: quality of every state of the network.
+        held_back_only: whether the quality comes from held-back calibration data.
+        verification: of the exported file.
+        file: its name.
+        seconds: by stage.
+        held_back_samples: that plans were compared on.
+    """
+
+    table: LayerTable
+    profile: DeviceProfile
+    costs: CostTable
+    reachable: Reachability
+    scores: SensitivityTable
+    solution: Solution
+    evaluation: Evaluation
+    held_back_only: bool
+    verification: Verification
+    file: str
+    seconds: dict[str, float]
+    held_back_samples: int
+
+
+def build_report(found: Findings, *, seed: int, command: str | None) -> report.RunReport:
+    """The report of one run.
+
+    Args:
+        found: what its stages gave.
+        seed: of every random draw.
+        command: the shell command that repeats the run, if there is one.
+    """
+    table, solution, scores = found.table, found.solution, found.scores
+    return report.RunReport(
+        network=table.network,
+        target=report.Target(name=found.profile.name, title=found.profile.title),
+        provenance=report.Provenance(
+            created=datetime.now(UTC),
+            sigmaquant=__version__,
+            versions=_versions(),
+            seed=seed,
+            commands=() if command is None else (command,),
+        ),
+        solution=report.Solution(
+            strategy=solution.strategy, status=solution.status, gap=solution.gap
+        ),
+        scoring=report.Scoring(
+            metric=scores.metric,
+            loss=scores.loss,
+            rounding=scores.rounding,
+            samples=scores.samples,
+        ),
+        budgets=tuple(_budget_uses(found)),
+        layers=tuple(_layer_result(layer, found) for layer in table.layers),
+        quality=found.evaluation.quality,
+        compared_plans=tuple(_compared_plans(found)),
+        close_calls=tuple(_close_calls(solution)),
+        exports=(_exported_file(found),),
+        stage_times=tuple(
+            report.StageTime(stage=stage, seconds=seconds)
+            for stage, seconds in found.seconds.items()
+        ),
+        float_operators=table.float_operators,
+        warnings=tuple(_warnings(found)),
+    )
+
+
+def _versions() -> dict[str, str]:
+    installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    return {name: installed[name] for name in _PACKAGES if name in installed}
+
+
+def _budget_uses(found: Findings) -> Iterator[report.BudgetUse]:
+    uniform8 = _totals(BitPlan.uniform(found.table, 8), found.costs)
+    for metric in get_args(Metric):
+        yield report.BudgetUse(
+            metric=metric,
+            limit=found.solution.limits.get(metric),
+            used=found.solution.totals[metric],
+            mark=found.costs.marks[metric],
+            float_value=float_bytes(found.table) if metric == "flash_bytes" else None,
+            uniform8_value=uniform8.get(metric),
+        )
+
+
+def _totals(plan: BitPlan, costs: CostTable) -> dict[str, float]:
+    """The plan's costs; nothing where the device cannot run it."""
+    try:
+        return costs.totals(plan)
+    except KeyError:
+        return {}
+
+
+def float_bytes(table: LayerTable) -> int:
+    """Bytes of all parameters as float32."""
+    layers = sum(layer.weights + layer.channels for layer in table.layers)
+    return _FLOAT_BYTES * (layers + table.float_parameters)
+
+
+def _layer_result(layer: LayerSpec, found: Findings) -> report.LayerResult:
+    plan = found.solution.plan
+    cost = found.costs.choice(plan, layer.name)
+    return report.LayerResult(
+        name=layer.name,
+        kind=layer.kind,
+        weights=layer.weights,
+        macs=layer.macs,
+        weight_bits=plan.weight_bits[layer.name],
+        activation_bits=max(plan.activation_bits[group] for group in layer.input_groups),
+        flash_bytes=cost.flash_bytes,
+        latency_ms=cost.latency_ms,
+        energy_uj=cost.energy_uj,
+        scores={
+            bits: report.LayerScore(rise=score.rise, standard_error=score.standard_error)
+            for bits, score in found.scores.scores[layer.name].items()
+        },
+    )
+
+
+def _compared_plans(found: Findings) -> Iterator[report.ComparedPlan]:
+    for compared in found.solution.comparison:
+        yield report.ComparedPlan(
+            origin=compared.plan.origin,
+            weight_bits_mean=compared.plan.mean_weight_bits(found.table),
+            flash_bytes=compared.flash_bytes,
+            feasible=compared.feasible,
+            chosen=compared.chosen,
+            loss=compared.loss,
+            samples=0 if compared.loss is None else found.held_back_samples,
+        )
+
+
+def _close_calls(solution: Solution) -> Iterator[report.CloseCall]:
+    for call in solution.close_calls:
+        yield report.CloseCall(
+            layer=call.raised,
+            weight_bits=solution.plan.weight_bits[call.raised],
+            other_weight_bits=call.raised_bits,
+            rise_difference=call.rise,
+            standard_error=call.standard_error,
+        )
+
+
+def _exported_file(found: Findings) -> report.ExportedFile:
+    verification = found.verification
+    return report.ExportedFile(
+        format="onnx",
+        file_name=found.file,
+        file_bytes=verification.file_bytes,
+        predicted_flash_bytes=int(found.solution.totals["flash_bytes"]),
+        verified=True,
+        compared_values=verification.values,
+        differing_values=verification.differing,
+        max_difference=verification.largest_difference,
+    )
+
+
+def _warnings(found: Findings) -> Iterator[str]:
+    if found.held_back_only:
+        yield (
+            "No evaluation data were given: the quality was measured on held-back calibration "
+            "samples, which also judged the plans."
+        )
+    if not found.solution.limits:
+        yield "No budget was set, so nothing kept the widths down."
+    yield from (
+        f"{sentence[0].upper()}{sentence[1:]}." for sentence in found.reachable.slack_budgets()
+    )
+    if found.solution.close_calls:
+        yield "Some widths hang on noise in the scores; more calibration samples would settle them."

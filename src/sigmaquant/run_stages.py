@@ -1,0 +1,285 @@
+"""The stages of a run, each kept in the run's folder with what it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.budget import Budget
+from sigmaquant.calibration import Batch, data_digest
+from sigmaquant.config import RunConfig
+from sigmaquant.costs import CostTable, cost_table
+from sigmaquant.data import DataSource
+from sigmaquant.devices import DeviceProfile
+from sigmaquant.divergence import UserLoss
+from sigmaquant.evaluation import (
+    Evaluation,
+    evaluate_states,
+    float_run,
+    onnx_run,
+    output_loss,
+    quantized_run,
+)
+from sigmaquant.export import export_onnx
+from sigmaquant.finetune import finetune
+from sigmaquant.lowering import IntegerProgram, load_program, lower, save_program
+from sigmaquant.metrics import Run
+from sigmaquant.network import Network
+from sigmaquant.quantized import QuantizedNetwork, quantize
+from sigmaquant.report.model import Stage
+from sigmaquant.run_directory import Form, RunDirectory, artifact_form, record_form
+from sigmaquant.search import Solution, never_worse_than_uniform, search
+from sigmaquant.search.problem import problem
+from sigmaquant.sensitivity import SensitivityTable, score
+from sigmaquant.stages import real_inputs
+
+if TYPE_CHECKING:
+    from sigmaquant.export.verify import Verification
+
+NETWORK_FILE = "network.pt2"
+QUANTIZED_FILE = "quantized.safetensors"
+
+
+@dataclass(frozen=True)
+class RunStages:
+    """One run's stages; each method is one arrow of the pipeline.
+
+    Attributes:
+        folder: where results are kept.
+        config: settings; what it names has been loaded into the fields below.
+        network: the captured float network.
+        calibration: samples to score and to round with.
+        held_back: samples to judge plans and training by.
+        profile: of the device.
+        budget: hard limits, the device's memory included.
+        loss: the user's own, or None for the divergence from the float outputs.
+    """
+
+    folder: RunDirectory
+    config: RunConfig
+    network: Network
+    calibration: tuple[Batch, ...]
+    held_back: tuple[Batch, ...]
+    profile: DeviceProfile
+    budget: Budget
+    loss: UserLoss | None
+
+    def capture(self) -> None:
+        """Keep the network; capturing itself is what tells whether it has changed."""
+        self.folder.stage(
+            "capture",
+            NETWORK_FILE,
+            inputs=[self._network_digest],
+            make=lambda: self.network,
+            form=Form(save=Network.save, load=lambda _: self.network),
+        )
+
+    def costs(self) -> CostTable:
+        """What every choice costs on the device."""
+        table = self.network.table
+        return self.folder.stage(
+            "costs",
+            "costs.json",
+            inputs=[table.digest(), self.profile.model_dump(mode="json")],
+            make=lambda: cost_table(table, self.profile),
+            form=artifact_form(CostTable),
+        )
+
+    def score(self) -> SensitivityTable:
+        """How much every layer suffers from every width."""
+        settings, seed = self.config.search, self.config.run.seed
+        return self.folder.stage(
+            "score",
+            "scores.json",
+            inputs=[
+                *self._data_digests,
+                settings.metric,
+                settings.rounding,
+                seed,
+                self._loss_name,
+            ],
+            make=lambda: score(
+                self.network,
+                self.calibration,
+                metric=settings.metric,
+                rounding=settings.rounding,
+                loss=self.loss,
+                seed=seed,
+                checkpoint=self.folder.path("scores.partial"),
+            ),
+            form=artifact_form(SensitivityTable),
+        )
+
+    def search(self, scores: SensitivityTable, costs: CostTable) -> Solution:
+        """The best plan, compared with all uniform ones by measured loss."""
+        settings = self.config.search
+        solution = self.folder.stage(
+            "search",
+            "solution.json",
+            inputs=[
+                *self._data_digests,
+                scores.digest(),
+                costs.digest(),
+                self.budget.limits(),
+                settings.strategy,
+                settings.activation_bits,
+                self._loss_name,
+            ],
+            make=lambda: self._searched(scores, costs),
+            form=artifact_form(Solution),
+        )
+        solution.plan.save(self.folder.path("plan.json"))
+        return solution
+
+    def quantize(self, plan: BitPlan) -> QuantizedNetwork:
+        """The network with the plan applied, without training."""
+        return self.folder.stage(
+            "quantize",
+            QUANTIZED_FILE,
+            inputs=[*self._data_digests, plan.digest(), self.config.search.rounding],
+            make=lambda: self._quantized(plan),
+            form=self._quantized_form,
+        )
+
+    def finetune(self, plan: BitPlan, training: DataSource) -> QuantizedNetwork:
+        """The quantized network after training."""
+        settings, seed = self.config.finetune, self.config.run.seed
+        rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+        return self.folder.stage(
+            "finetune",
+            "finetuned.safetensors",
+            inputs=[
+                *self._data_digests,
+                self.folder.content("quantize"),
+                training.digest,
+                settings.epochs,
+                rate,
+                seed,
+                self._loss_name,
+            ],
+            make=lambda: finetune(
+                self.network,
+                plan,
+                training,
+                epochs=settings.epochs,
+                # Training edits its start, so it gets one of its own.
+                start=self._load_quantized(self.folder.path(QUANTIZED_FILE)),
+                validation=self.held_back,
+                calibration=self.calibration,
+                loss=self.loss,
+                seed=seed,
+                checkpoint=self.folder.path("finetune.partial"),
+                **rate,
+            ),
+            form=self._quantized_form,
+        )
+
+    def lower(
+        self, quantized: QuantizedNetwork, finetuned: QuantizedNetwork | None
+    ) -> IntegerProgram:
+        """The integer record of the network, fine-tuned if it was."""
+        made_by = "quantize" if finetuned is None else "finetune"
+        return self.folder.stage(
+            "lower",
+            "program.safetensors",
+            inputs=[self.folder.content(made_by)],
+            make=lambda: lower(quantized if finetuned is None else finetuned),
+            form=Form(save=save_program, load=load_program),
+        )
+
+    def export(self, program: IntegerProgram) -> Verification:
+        """The file for the runtime, compared with the integer reference."""
+        from sigmaquant.export.verify import Verification
+
+        file = self.config.export.file
+        return self.folder.stage(
+            "export",
+            "verification.json",
+            inputs=[*self._data_digests, self.folder.content("lower"), file],
+            make=lambda: export_onnx(
+                program, self.folder.path(file), real_inputs(program, self.held_back)
+            ),
+            form=record_form(Verification),
+            also=[file],
+        )
+
+    def evaluate(
+        self,
+        quantized: QuantizedNetwork,
+        finetuned: QuantizedNetwork | None,
+        batches: Callable[[], Iterable[Batch]],
+        data: str,
+    ) -> Evaluation:
+        """The quality of every state of the network.
+
+        Args:
+            quantized: before training.
+            finetuned: after training, if there was any.
+            batches: reads the data from the start.
+            data: their digest.
+        """
+
+        def make() -> Evaluation:
+            runs: dict[Stage, Run] = {"float": float_run(self.network)}
+            runs["quantized"] = quantized_run(quantized)
+            if finetuned is not None:
+                runs["finetuned"] = quantized_run(finetuned)
+            runs["exported"] = onnx_run(self.folder.path(self.config.export.file))
+            return evaluate_states(self.network, runs, batches)
+
+        return self.folder.stage(
+            "evaluate",
+            "evaluation.json",
+            inputs=[
+                self._network_digest,
+                data,
+                self.folder.content("quantize"),
+                self.folder.content("export"),
+            ],
+            make=make,
+            form=artifact_form(Evaluation),
+        )
+
+    def _searched(self, scores: SensitivityTable, costs: CostTable) -> Solution:
+        settings = self.config.search
+        bits = settings.activation_bits
+        found = search(scores, costs, self.budget, settings.strategy, bits)
+        asked = problem(scores, costs, self.budget, bits)
+        return never_worse_than_uniform(asked, found, self._held_back_loss)
+
+    def _held_back_loss(self, plan: BitPlan) -> float:
+        run = quantized_run(self._quantized(plan))
+        return output_loss(self.network, run, self.held_back, self.loss)
+
+    def _quantized(self, plan: BitPlan) -> QuantizedNetwork:
+        rounding = self.config.search.rounding
+        return quantize(self.network, plan, self.calibration, rounding=rounding)
+
+    def _load_quantized(self, path: Path) -> QuantizedNetwork:
+        return QuantizedNetwork.load(path, self.network)
+
+    @property
+    def _quantized_form(self) -> Form[QuantizedNetwork]:
+        return Form(save=QuantizedNetwork.save, load=self._load_quantized)
+
+    @cached_property
+    def _network_digest(self) -> str:
+        return self.network.digest()
+
+    @cached_property
+    def _data_digests(self) -> tuple[str, ...]:
+        """Of the network and the calibration data: what almost every stage depends on."""
+        data = (data_digest(self.calibration), data_digest(self.held_back))
+        return (self._network_digest, *data)
+
+    @property
+    def _loss_name(self) -> str | None:
+        return (
+            None
+            if self.loss is None
+            else getattr(self.loss, "__qualname__", type(self.loss).__name__)
+        )

@@ -1,0 +1,24 @@
+"""What every solver offers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sigmaquant.search.problem import Problem
+from sigmaquant.search.solution import Solution
+
+
+class Strategy(Protocol):
+    """A way to choose a width for each layer."""
+
+    def solve(self, problem: Problem) -> Solution:
+        """Choose one of the problem's widths for each layer.
+
+        The same problem gives the same plan, save where a time limit ends the work. The plan keeps
+        every budget: ``totals[metric] <= limits[metric]``, to the last bit.
+
+        Raises:
+            InfeasibleError: no plan meets the budgets, or none was found in time; the message says
+                which of the two.
+        """
+        ...

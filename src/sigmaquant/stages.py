@@ -1,0 +1,156 @@
+"""The two stages that need more than their input: a search needs a device, an export a check.
+
+The other stages are called as they are: ``capture``, ``score``, ``quantize``, ``finetune``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.budget import Budget
+from sigmaquant.calibration import Batch
+from sigmaquant.costs import cost_table
+from sigmaquant.devices import DeviceProfile, load_profile
+from sigmaquant.export import export_onnx
+from sigmaquant.layers import LayerTable
+from sigmaquant.lowering import IntegerProgram, lower
+from sigmaquant.lowering.program import Quantize
+from sigmaquant.network import Network
+from sigmaquant.quantized import QuantizedNetwork
+from sigmaquant.search import Solution
+from sigmaquant.search import search as solve_tables
+from sigmaquant.sensitivity import SensitivityTable
+
+if TYPE_CHECKING:
+    from sigmaquant.export.verify import Verification
+
+VERIFIED_SAMPLES = 32
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def search(
+    network: Network | LayerTable,
+    scores: SensitivityTable,
+    *,
+    device: str | Path | DeviceProfile,
+    budget: Budget,
+    strategy: str = "exact",
+    activation_bits: int = 8,
+) -> BitPlan:
+    """The widths that lose least within the budget; ``solve`` tells more about them.
+
+    Args:
+        network: what was scored, or its layer table.
+        scores: of all its layers.
+        device: a shipped profile's name, a TOML file, or a profile.
+        budget: hard limits; the device's own memory is one too.
+        strategy: how the widths are chosen.
+        activation_bits: width of all activations.
+
+    Raises:
+        InfeasibleError: no plan meets the budget; names the nearest one that can be met.
+        DeviceError: an unknown device, or one that cannot run the network.
+        ArtifactError: the scores are of another network.
+    """
+    return solve(
+        network,
+        scores,
+        device=device,
+        budget=budget,
+        strategy=strategy,
+        activation_bits=activation_bits,
+    ).plan
+
+
+def solve(
+    network: Network | LayerTable,
+    scores: SensitivityTable,
+    *,
+    device: str | Path | DeviceProfile,
+    budget: Budget,
+    strategy: str = "exact",
+    activation_bits: int = 8,
+) -> Solution:
+    """As ``search``, with the plan's costs, what is proven of it and its close calls."""
+    table = network if isinstance(network, LayerTable) else network.table
+    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    return solve_tables(
+        scores,
+        cost_table(table, profile),
+        limited_by_memory(budget, profile),
+        strategy=strategy,
+        activation_bits=activation_bits,
+    )
+
+
+def limited_by_memory(budget: Budget, profile: DeviceProfile) -> Budget:
+    """The budget, lowered to the flash and RAM that the device has."""
+    sizes = {
+        "flash_bytes": (budget.flash_bytes, profile.usable_flash_bytes),
+        "peak_ram_bytes": (budget.peak_ram_bytes, profile.memory.ram_bytes),
+    }
+    known = {metric: [s for s in pair if s is not None] for metric, pair in sizes.items()}
+    return budget.model_copy(update={metric: min(s) for metric, s in known.items() if s})
+
+
+def export(
+    quantized: QuantizedNetwork, path: str | Path, *, samples: Sequence[Batch] | None = None
+) -> Verification:
+    """Write an ONNX file with packed weights, and prove that ONNX Runtime computes what it should.
+
+    Args:
+        quantized: what to export.
+        path: the file; it appears only after it has passed.
+        samples: inputs to compare with; by default random ones in the range of the network's
+            inputs.
+
+    Raises:
+        UnsupportedError: an operator cannot be expressed.
+        VerificationError: the file does not compute what the integer reference computes.
+        OutputError: the folder cannot be written.
+        MissingExtraError: onnx or onnxruntime is not installed.
+    """
+    program = lower(quantized)
+    count = quantized.network.batch_size or VERIFIED_SAMPLES
+    inputs = real_inputs(program, samples, count) if samples else random_inputs(program, count)
+    return export_onnx(program, path, inputs)
+
+
+def real_inputs(
+    program: IntegerProgram, samples: Sequence[Batch], count: int = VERIFIED_SAMPLES
+) -> Arrays:
+    """The first samples, by name of the program's inputs: (count, *shape) float32."""
+    tensors = [
+        torch.cat([batch.inputs[index] for batch in samples])[:count]
+        for index in range(len(program.inputs))
+    ]
+    named = zip(program.inputs, tensors, strict=True)
+    return {name: tensor.numpy().astype(np.float32) for name, tensor in named}
+
+
+def random_inputs(program: IntegerProgram, count: int = VERIFIED_SAMPLES) -> Arrays:
+    """Inputs spread evenly over the range that the program can tell apart, always the same."""
+    random = np.random.default_rng(0)
+    ranges = {
+        operator.inputs[0]: program.values[operator.output].encoding
+        for operator in program.operators
+        if isinstance(operator, Quantize)
+    }
+    arrays: Arrays = {}
+    for name in program.inputs:
+        shape, encoding = (count, *program.values[name].shape), ranges.get(name)
+        levels = random.integers(0, 256, shape)
+        if encoding is None:
+            arrays[name] = (levels / 128 - 1).astype(np.float32)
+        else:
+            kept = levels % (encoding.highest + 1) - encoding.zero_point
+            arrays[name] = (kept * encoding.scale).astype(np.float32)
+    return arrays

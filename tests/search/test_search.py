@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+import sigmaquant.search
+from sigmaquant.budget import Budget
+from sigmaquant.errors import ArtifactError, ConfigError, InfeasibleError
+from sigmaquant.search import STRATEGIES, Solution, search
+
+
+@pytest.fixture
+def stages(tables, two_layers):
+    """The two tables of ``two_layers``."""
+    asked = tables.problem(two_layers)
+    return asked.scores, asked.costs
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_answers_within_the_budget(stages, strategy):
+    found = search(*stages, Budget(flash=470, latency=2.0), strategy=strategy)
+    assert found.strategy == strategy
+    assert found.totals["flash_bytes"] <= 470
+    assert len(found.comparison) >= 3
+
+
+def test_exact_is_the_default(stages):
+    assert search(*stages, Budget(flash=440)).status == "optimal"
+
+
+def test_greedy_is_held_against_the_uniform_plans(stages):
+    # At 440 bytes greedy has 8 and 2 bits; 4 bits everywhere score better.
+    found = search(*stages, Budget(flash=440), strategy="greedy")
+    assert found.plan.origin == "uniform 4"
+    assert found.objective == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", ["gredy", "", "zzz"])
+def test_an_unknown_strategy_names_the_nearest(stages, name):
+    with pytest.raises(ConfigError, match="did you mean '(greedy|exact)'"):
+        search(*stages, Budget(), strategy=name)
+
+
+def test_the_other_errors_come_through(stages, tables):
+    scores, costs = stages
+    with pytest.raises(InfeasibleError, match="raise flash to 220 B"):
+        search(scores, costs, Budget(flash=100))
+    with pytest.raises(ArtifactError, match="lacks layer"):
+        search(tables.scores({}), costs, Budget())
+
+
+def test_a_solution_is_the_same_after_a_trip_to_disk(stages, tmp_path):
+    found = search(*stages, Budget(flash=470), strategy="greedy")
+    found.save(tmp_path / "plan.json")
+    assert Solution.load(tmp_path / "plan.json") == found
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_same_tables_give_the_same_answer(stages, strategy):
+    first, second = (search(*stages, Budget(flash=470), strategy=strategy) for _ in range(2))
+    assert first.model_copy(update={"seconds": 0.0}) == second.model_copy(update={"seconds": 0.0})
+
+
+def test_all_public_names_exist():
+    assert sorted(sigmaquant.search.__all__) == sorted(set(sigmaquant.search.__all__))
+    for name in sigmaquant.search.__all__:
+        assert getattr(sigmaquant.search, name).__module__ != "builtins" or name == "STRATEGIES"
