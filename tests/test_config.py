@@ -105,7 +105,10 @@ def test_everything_missing_is_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[target]\nflsh = '1 KiB'", r"run\.toml:2: unknown key 'target\.flsh'; did you mean 'flash'"),
+        (
+            "[target]\nflsh = '1 KiB'",
+            r"run\.toml:2: unknown key 'target\.flsh'; did you mean 'flash'",
+        ),
         ("[taget]\nflash = 1", r"run\.toml:1: unknown key 'taget'; did you mean 'target'"),
         ("[target]\nflash = '12 bits'", r"run\.toml:2: target\.flash: .*unknown unit 'bits'"),
         ("[target]\nlatency = '-1 ms'", r"run\.toml:2: target\.latency: .*positive"),

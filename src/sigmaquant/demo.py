@@ -24,13 +24,14 @@ from sigmaquant.network import Network, capture
 from sigmaquant.pipeline import Result, optimize
 from sigmaquant.progress import progress_bar
 from sigmaquant.quantized import quantize
-from sigmaquant.report.model import Quality
+from sigmaquant.report.model import Quality, QualityMetric
 from sigmaquant.stages import export
 
 DEVICE = "cortex-m4"
 BUDGET = Budget(flash="32 KiB", ram="24 KiB", latency="55 ms")
 UNIFORM_BITS = (8, 4, 3, 2)
 EPOCHS = 3
+_METRICS: tuple[QualityMetric, ...] = ("accuracy", "loss")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class DemoRow:
     Attributes:
         name: such as "uniform 4".
         accuracy: on the test images; in ONNX Runtime, except for the float network.
+        loss: cross entropy there.
         file_bytes: size of the exported file; None for the float network, which is not exported.
         totals: costs on the device by metric; None for the float network.
         broken: metrics whose budget is exceeded.
@@ -47,6 +49,7 @@ class DemoRow:
 
     name: str
     accuracy: float
+    loss: float
     file_bytes: int | None
     totals: dict[str, float] | None
     broken: tuple[str, ...]
@@ -113,29 +116,32 @@ def _uniform_rows(
             plan = BitPlan.uniform(network.table, bits)
             file = folder / f"uniform{bits}.onnx"
             verification = export(quantize(network, plan, calibration), file, samples=test)
-            accuracy = evaluate(onnx_run(file), test)
-            yield _row(plan, accuracy, verification.file_bytes, costs)
+            run = onnx_run(file)
+            quality = evaluate(run, test), evaluate(run, test, "loss")
+            yield _row(plan.origin, plan, quality, verification.file_bytes, costs)
             advance()
 
 
 def _float_row(result: Result) -> DemoRow:
-    return DemoRow(
-        "float", _accuracy(result.report.quality_at("float", "accuracy")), None, None, ()
-    )
+    accuracy, loss = (_value(result.report.quality_at("float", m)) for m in _METRICS)
+    return DemoRow("float", accuracy, loss, None, None, ())
 
 
 def _own_row(result: Result, network: Network) -> DemoRow:
     costs = cost_table(network.table, load_profile(DEVICE))
-    accuracy = _accuracy(result.report.final_quality("accuracy"))
-    return _row(result.plan, accuracy, result.report.exports[0].file_bytes, costs)
+    accuracy, loss = (_value(result.report.final_quality(m)) for m in _METRICS)
+    file_bytes = result.report.exports[0].file_bytes
+    return _row("mixed", result.plan, (accuracy, loss), file_bytes, costs)
 
 
-def _accuracy(quality: Quality | None) -> float:
+def _value(quality: Quality | None) -> float:
     assert quality is not None, "the test images have labels"
     return quality.value
 
 
-def _row(plan: BitPlan, accuracy: float, file_bytes: int, costs: CostTable) -> DemoRow:
+def _row(
+    name: str, plan: BitPlan, quality: tuple[float, float], file_bytes: int, costs: CostTable
+) -> DemoRow:
     totals = costs.totals(plan)
     broken = tuple(m for m, limit in BUDGET.limits().items() if totals[m] > limit)
-    return DemoRow(plan.origin, accuracy, file_bytes, totals, broken)
+    return DemoRow(name, *quality, file_bytes, totals, broken)

@@ -13,9 +13,9 @@ from sigmaquant.errors import MissingExtraError
 from sigmaquant.progress import progress_bar
 
 IMAGE_SIZE = 16  # pixels; the data set's 8 x 8 leave nothing to pool
-TRAINING_SAMPLES = 1097
+TRAINING_SAMPLES = 997
 CALIBRATION_SAMPLES = 300
-TEST_SAMPLES = 400
+TEST_SAMPLES = 500
 EPOCHS = 12
 BATCH_SIZE = 32
 PEAK_LEARNING_RATE = 4e-3  # of the one-cycle schedule (Smith & Topin 2019); twice it diverges

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sigmaquant.calibration import Batch
+from sigmaquant.errors import ModelError
 
 Outputs = tuple[Tensor, ...]
 UserLoss = Callable[[Outputs, Tensor | None], Tensor]
@@ -24,9 +25,18 @@ def divergence(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor
 
     A class score output (batch, classes) counts with KL(reference || output) in nats; any other
     with its squared error relative to the reference's mean square.
+
+    Raises:
+        ModelError: no output is a floating-point tensor.
     """
     pairs = zip(reference, outputs, strict=True)
-    return torch.stack([_one(a, b) for a, b in pairs if a.is_floating_point()]).sum(0)
+    losses = [_one(a, b) for a, b in pairs if a.is_floating_point()]
+    if not losses:
+        raise ModelError(
+            "no output of the network is a floating-point tensor, so nothing tells how far it has "
+            "moved; capture the network without its final argmax or comparison"
+        )
+    return torch.stack(losses).sum(0)
 
 
 def is_class_score(output: Tensor) -> bool:

@@ -205,11 +205,12 @@ def _run(
             budget=limited_by_memory(budget, profile),
             loss=loss,
         )
-        return _story(stages, training, evaluation, command)
+        return _story(stages, budget, training, evaluation, command)
 
 
 def _story(
     stages: RunStages,
+    asked: Budget,
     training: DataSource | None,
     evaluation: DataSource | None,
     command: str | None,
@@ -220,7 +221,7 @@ def _story(
     _check_data(config, stages.network, judge, training)
     stages.capture()
     costs = stages.costs()
-    reachable = check_feasible(costs, stages.budget, config.search.activation_bits)
+    check_feasible(costs, stages.budget, config.search.activation_bits)
     scores = stages.score()
     solution = stages.search(scores, costs)
     quantized = stages.quantize(solution.plan)
@@ -235,7 +236,7 @@ def _story(
             table=stages.network.table,
             profile=stages.profile,
             costs=costs,
-            reachable=reachable,
+            asked=asked,
             scores=scores,
             solution=solution,
             evaluation=quality,

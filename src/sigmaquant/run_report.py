@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, get_args
 from sigmaquant import report
 from sigmaquant._version import __version__
 from sigmaquant.bitplan import BitPlan
+from sigmaquant.budget import Budget
 from sigmaquant.costs import CostTable
 from sigmaquant.devices import DeviceProfile
 from sigmaquant.evaluation import Evaluation
 from sigmaquant.layers import LayerSpec, LayerTable
 from sigmaquant.report.model import Metric
-from sigmaquant.search import Reachability, Solution
+from sigmaquant.search import Solution, reachable
 from sigmaquant.sensitivity import SensitivityTable
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "numpy", "highspy", "onnx", "onnxruntime")
 _FLOAT_BYTES = 4
+_SHOWN_CLOSE_CALLS = 2
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Findings:
         table: the network's layers.
         profile: of the device.
         costs: of every choice there.
-        reachable: what the budgets are against what the device can do.
+        asked: the budgets as the user set them.
         scores: of every choice.
         solution: the plan and its rivals.
         evaluation: quality of every state of the network.
@@ -48,7 +50,7 @@ class Findings:
     table: LayerTable
     profile: DeviceProfile
     costs: CostTable
-    reachable: Reachability
+    asked: Budget
     scores: SensitivityTable
     solution: Solution
     evaluation: Evaluation
@@ -91,7 +93,6 @@ def build_report(found: Findings, *, seed: int, command: str | None) -> report.R
         layers=tuple(_layer_result(layer, found) for layer in table.layers),
         quality=found.evaluation.quality,
         compared_plans=tuple(_compared_plans(found)),
-        close_calls=tuple(_close_calls(solution)),
         exports=(_exported_file(found),),
         stage_times=tuple(
             report.StageTime(stage=stage, seconds=seconds)
@@ -167,17 +168,6 @@ def _compared_plans(found: Findings) -> Iterator[report.ComparedPlan]:
         )
 
 
-def _close_calls(solution: Solution) -> Iterator[report.CloseCall]:
-    for call in solution.close_calls:
-        yield report.CloseCall(
-            layer=call.raised,
-            weight_bits=solution.plan.weight_bits[call.raised],
-            other_weight_bits=call.raised_bits,
-            rise_difference=call.rise,
-            standard_error=call.standard_error,
-        )
-
-
 def _exported_file(found: Findings) -> report.ExportedFile:
     verification = found.verification
     return report.ExportedFile(
@@ -198,10 +188,14 @@ def _warnings(found: Findings) -> Iterator[str]:
             "No evaluation data were given: the quality was measured on held-back calibration "
             "samples, which also judged the plans."
         )
-    if not found.solution.limits:
+    if not found.asked.limits():
         yield "No budget was set, so nothing kept the widths down."
-    yield from (
-        f"{sentence[0].upper()}{sentence[1:]}." for sentence in found.reachable.slack_budgets()
-    )
-    if found.solution.close_calls:
-        yield "Some widths hang on noise in the scores; more calibration samples would settle them."
+    bits = max(found.solution.plan.activation_bits.values(), default=8)
+    for sentence in reachable(found.costs, found.asked, bits).slack_budgets():
+        yield f"{sentence[0].upper()}{sentence[1:]}."
+    for call in found.solution.close_calls[:_SHOWN_CLOSE_CALLS]:
+        yield (
+            f"The scores cannot tell this plan from one with {call.raised} at {call.raised_bits} "
+            f"bits and {call.lowered} at {call.lowered_bits}: the summed rise differs by "
+            f"{call.rise:.2g}, with a standard error of {call.standard_error:.2g}."
+        )

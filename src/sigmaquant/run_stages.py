@@ -238,6 +238,7 @@ class RunStages:
                 self._network_digest,
                 data,
                 self.folder.content("quantize"),
+                None if finetuned is None else self.folder.content("finetune"),
                 self.folder.content("export"),
             ],
             make=make,

@@ -7,8 +7,10 @@ Rounding only needs the products of columns, X X^T, never the columns themselves
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Node
@@ -68,11 +70,39 @@ def input_moments(node: Node, kernel: tuple[int, ...], x: Tensor) -> InputMoment
     """
     total: InputMoments | None = None
     for part in x.split(_samples_at_once(node, kernel, x)):
-        columns = input_columns(node, kernel, part).transpose(0, 1).transpose(1, 2).flatten(2)
+        columns = _all_columns(node, kernel, part)
         more = InputMoments(columns @ columns.mT, columns.sum(-1), columns.shape[-1])
         total = more if total is None else total + more
     assert total is not None
     return total
+
+
+def paired_moments(
+    node: Node, kernel: tuple[int, ...], pairs: Iterable[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Moments of a layer's inputs x' against what they should be, x.
+
+    Args:
+        node: the layer's call.
+        kernel: its spatial kernel shape; () for linear.
+        pairs: (x, x') of each batch.
+
+    Returns:
+        The sums of x x'^T and of x' x'^T over all columns: (groups, k, k) each.
+    """
+    cross, own = torch.zeros(()), torch.zeros(())
+    for exact, real in pairs:
+        size = _samples_at_once(node, kernel, exact)
+        for x, y in zip(exact.split(size), real.split(size), strict=True):
+            wanted, given = _all_columns(node, kernel, x), _all_columns(node, kernel, y)
+            cross = cross + wanted @ given.mT
+            own = own + given @ given.mT
+    return cross, own
+
+
+def _all_columns(node: Node, kernel: tuple[int, ...], x: Tensor) -> Tensor:
+    """(groups, k, batch * positions)."""
+    return input_columns(node, kernel, x).permute(1, 2, 0, 3).flatten(2)
 
 
 def _samples_at_once(node: Node, kernel: tuple[int, ...], x: Tensor) -> int:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sigmaquant.demo import DemoRow
 
 _NAMES = {"flash_bytes": "flash", "peak_ram_bytes": "RAM", "latency_ms": "latency"}
+_COLUMNS = {metric: name for metric, name in _NAMES.items() if metric != "peak_ram_bytes"}
+"""Peak RAM is the same for all of them: it does not depend on the width of weights."""
 
 
 def demo(
@@ -39,16 +41,17 @@ def demo(
         return
     limits = (f"{_NAMES[m]} {format_cost(m, limit)}" for m, limit in BUDGET.limits().items())
     print_line(f"handwritten digits on {DEVICE}, within {', '.join(limits)}")
-    columns = ("", "accuracy", "ONNX file", *_NAMES.values(), "fits")
+    columns = ("", "accuracy", "loss", "ONNX file", *_COLUMNS.values(), "fits")
     print_table(columns, [_cells(row) for row in found.rows])
-    print_line("Accuracy in ONNX Runtime, on test images that nothing else has seen.")
+    print_line("Accuracy and loss in ONNX Runtime, on test images that nothing else has seen;")
+    print_line("mixed is fine-tuned, uniform plans are not.")
     print_line(f"report: {found.folder / 'report.html'}")
 
 
 def _cells(row: DemoRow) -> tuple[str, ...]:
-    accuracy = f"{100 * row.accuracy:.2f} %"
+    quality = (f"{100 * row.accuracy:.1f} %", f"{row.loss:.3f}")
     if row.totals is None or row.file_bytes is None:
-        return (row.name, accuracy, "-", *("-" for _ in _NAMES), "-")
-    costs = (format_cost(metric, row.totals[metric]) for metric in _NAMES)
+        return (row.name, *quality, *("-" for _ in range(2 + len(_COLUMNS))))
+    costs = (format_cost(metric, row.totals[metric]) for metric in _COLUMNS)
     fits = "yes" if not row.broken else "no: " + ", ".join(_NAMES[m] for m in row.broken)
-    return (row.name, accuracy, format_bytes(row.file_bytes), *costs, fits)
+    return (row.name, *quality, format_bytes(row.file_bytes), *costs, fits)

@@ -64,7 +64,7 @@ def lower(quantized: QuantizedNetwork) -> IntegerProgram:
 
     Raises:
         UnsupportedError: an accumulator could overflow int32, or a value is not what the record
-            holds: one tensor whose first dimension is the batch.
+            holds: one float32 tensor whose first dimension is the batch.
     """
     with torch.no_grad():
         return _Lowering(quantized).program()
@@ -113,7 +113,12 @@ class _Lowering:
         )
 
     def _lower_input(self, node: Node) -> str:
-        name = str(node.target)
+        name, dtype = str(node.target), node.meta["val"].dtype
+        if not dtype.is_floating_point:
+            raise UnsupportedError(
+                f"input {name!r} holds {dtype}; only float32 inputs can be lowered. Capture the "
+                "part of the network behind its embedding"
+            )
         self._values[name] = Value(name, tuple(node.meta["shape"]), None)
         self._names[node] = name
         if node in self._parts.groups:

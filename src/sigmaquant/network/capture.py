@@ -96,8 +96,8 @@ def capture(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Netwo
             matter, its shapes and types do.
 
     Raises:
-        ModelError: the model does not run on the example, cannot be exported, holds NaN, or has
-            no layer that can be quantized.
+        ModelError: the model does not run on the example, cannot be exported, holds NaN or other
+            types than float32, has an output without batch, or no layer that can be quantized.
     """
     return _network(export(model, example_input))
 
@@ -112,6 +112,7 @@ def _network(program: ExportedProgram) -> Network:
     batch_size = _annotate_shapes(module, program)
     nodes = tuple(module.graph.nodes)
     places = name_places(nodes)
+    _check_outputs(nodes[-1], places)
     encodings = find_encodings(module.graph, places)
     sizes = {str(n.target): tensor_of(module, n).numel() for n in nodes if n.op == "get_attr"}
     table = layer_table(_class_name(nodes), nodes, encodings, places, sizes)
@@ -131,6 +132,15 @@ def _network(program: ExportedProgram) -> Network:
         batch_size=batch_size,
         program=program,
     )
+
+
+def _check_outputs(output: Node, places: dict[Node, str]) -> None:
+    for node in output.all_input_nodes:
+        if node.meta["shape"] is None:
+            raise ModelError(
+                f"the output made by {places.get(node, node.name)} is not a tensor with the batch "
+                "first; wrap the model so that it returns only such tensors"
+            )
 
 
 def _class_name(nodes: Sequence[Node]) -> str:

@@ -42,6 +42,7 @@ def normalise(module: GraphModule) -> GraphModule:
     for rewrite in rewrites:
         rewrite(module)
         module.graph.eliminate_dead_code()
+    drop_unread_tensors(module)
     module.graph.lint()
     module.recompile()
     return module
@@ -211,6 +212,15 @@ def _slice_piece(module: GraphModule, piece: Node, split: Node) -> None:
         replacement = module.graph.call_function(aten.slice.Tensor, arguments)
     replacement.meta = dict(piece.meta)
     piece.replace_all_uses_with(replacement)
+
+
+def drop_unread_tensors(module: GraphModule) -> None:
+    """Remove parameters and buffers that no node reads, such as those of folded batch norms."""
+    read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for owner_name, owner in module.named_modules():
+        for leaf in (*owner._parameters, *owner._buffers):
+            if (f"{owner_name}.{leaf}" if owner_name else leaf) not in read:
+                delattr(owner, leaf)
 
 
 def arguments_of(node: Node) -> list[Any]:

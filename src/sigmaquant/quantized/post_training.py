@@ -1,15 +1,13 @@
 """Quantization without training: one pass through the network, layer by layer.
 
 All calibration samples move through the network together, in float and quantized side by side.
-When they reach a layer, its inputs have already passed through the quantized layers before it; so
-its weights are rounded for the inputs that they will really see, and its bias takes up the mean
-error that is left (Nagel et al. 2019, section 4.2).
+When they reach a layer, its inputs have already passed through the quantized layers before it. So
+its weights are first moved to give the float outputs on those inputs, then rounded for them, and
+its bias takes up the mean error that is left (Nagel et al. 2019, section 4.2).
 """
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,7 +17,7 @@ from torch.fx import Node
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, activation_ranges, read_batches
-from sigmaquant.calibration.moments import input_moments, layer_groups, weight_rows
+from sigmaquant.calibration.moments import layer_groups, paired_moments, weight_rows
 from sigmaquant.errors import ConfigError
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of, tensor_of
@@ -29,11 +27,12 @@ from sigmaquant.progress import progress_bar
 from sigmaquant.quantized.network import QuantizedNetwork, check_plan
 from sigmaquant.quantizers import (
     AffineRange,
-    MomentFactor,
-    compensated_levels,
     fake_quantize,
+    fitted_levels,
     level_bounds,
     nearest_levels,
+    realigned_rows,
+    starting_scales,
     weight_scales,
 )
 
@@ -154,13 +153,12 @@ class _Passage:
         if self._rounding == "nearest":
             scales = weight_scales(rows, bits).maximum(least)
             return nearest_levels(rows, scales, low, high), scales
-        kernel = tuple(weight.shape[2:])
         source = arguments_of(node)[0]
-        parts = (input_moments(node, kernel, values[source]) for values in self._integer)
-        moments = functools.reduce(operator.add, parts)
-        scales = weight_scales(rows, bits, moments.mean_squares).maximum(least)
-        factor = MomentFactor.of(moments.products)
-        return compensated_levels(rows, scales, low, high, factor), scales
+        pairs = [(f[source], i[source]) for f, i in zip(self._float, self._integer, strict=True)]
+        cross, moments = paired_moments(node, tuple(weight.shape[2:]), pairs)
+        rows = realigned_rows(rows, cross, moments)
+        start = starting_scales(rows, bits, moments)
+        return fitted_levels(rows, (low, high), start, moments, least)
 
     def _least_scales(self, node: Node) -> Tensor:
         """(out,): weight scales at which the bias just fits an int32 accumulator.

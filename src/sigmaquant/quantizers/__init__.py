@@ -5,6 +5,7 @@ activations are affine with one scale a tensor.
 """
 
 from sigmaquant.quantizers.affine import AffineRange, fake_quantize
+from sigmaquant.quantizers.fitting import fitted_levels, realigned_rows, starting_scales
 from sigmaquant.quantizers.ranges import best_range
 from sigmaquant.quantizers.rounding import MomentFactor, compensated_levels, nearest_levels
 from sigmaquant.quantizers.scales import level_bounds, weight_scales
@@ -15,7 +16,10 @@ __all__ = [
     "best_range",
     "compensated_levels",
     "fake_quantize",
+    "fitted_levels",
     "level_bounds",
     "nearest_levels",
+    "realigned_rows",
+    "starting_scales",
     "weight_scales",
 ]

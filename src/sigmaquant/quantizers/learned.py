@@ -96,7 +96,7 @@ class ActivationQuantizer(nn.Module):
 
     def encoding(self) -> AffineRange:
         """The encoding as it stands."""
-        return AffineRange(float(self.safe_scale()), int(self.zero_point), self.bits)
+        return AffineRange(self.safe_scale().item(), int(self.zero_point), self.bits)
 
     def safe_scale(self) -> Tensor:
         """The scale, kept positive while it is trained."""

@@ -43,12 +43,10 @@ class MomentFactor:
     Attributes:
         upper: (groups, k, k) upper triangular, in the order of ``order``.
         order: (groups, k): columns by falling mean square (the "act-order" of GPTQ).
-        dead: (groups, k) bool: columns whose input was always zero.
     """
 
     upper: Tensor
     order: Tensor
-    dead: Tensor
 
     @classmethod
     def of(cls, moments: Tensor, damping: float = _DAMPING) -> MomentFactor:
@@ -62,7 +60,7 @@ class MomentFactor:
         gathered = moments.gather(-2, order[..., :, None].expand_as(moments))
         ordered = gathered.gather(-1, order[..., None, :].expand_as(moments))
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
-        return cls(torch.linalg.cholesky(inverse, upper=True).float(), order, dead)
+        return cls(torch.linalg.cholesky(inverse, upper=True).float(), order)
 
 
 def compensated_levels(
@@ -78,7 +76,7 @@ def compensated_levels(
         factor: of the second moments of the inputs, (groups, k, k).
 
     Returns:
-        (groups, out, k), integers held in float32. Weights of dead columns round to nearest.
+        (groups, out, k), integers held in float32. Where the input was always zero, to nearest.
     """
     order = factor.order[:, None, :].expand(-1, rows.shape[1], -1)
     left = rows.gather(-1, order).contiguous()

@@ -15,10 +15,10 @@ from sigmaquant.layers import WIDTHS
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of, tensor_of
 from sigmaquant.quantizers import (
-    MomentFactor,
-    compensated_levels,
+    fitted_levels,
     level_bounds,
     nearest_levels,
+    starting_scales,
     weight_scales,
 )
 
@@ -88,16 +88,14 @@ def _rounded(
 ) -> dict[int, Candidate]:
     """All widths in one go: one factor of the moments serves the rows of every width."""
     rows = weight_rows(weight, layer_groups(node))
-    compensated = rounding == "compensated"
-    importance = moments.mean_squares if compensated else None
-    scales = torch.cat([weight_scales(rows, bits, importance) for bits in WIDTHS], dim=1)
     bounds = torch.tensor([level_bounds(bits) for bits in WIDTHS], dtype=rows.dtype)
     low, high = bounds.repeat_interleave(rows.shape[1], dim=0)[None, :, :, None].unbind(2)
     stacked = rows.repeat(1, len(WIDTHS), 1)
-    if compensated:
-        factor = MomentFactor.of(moments.products)
-        levels = compensated_levels(stacked, scales, low, high, factor)
+    if rounding == "compensated":
+        starts = [starting_scales(rows, bits, moments.products) for bits in WIDTHS]
+        levels, scales = fitted_levels(stacked, (low, high), torch.cat(starts, 1), moments.products)
     else:
+        scales = torch.cat([weight_scales(rows, bits) for bits in WIDTHS], dim=1)
         levels = nearest_levels(stacked, scales, low, high)
     real = levels * scales
     shifts = ((stacked - real) @ moments.means[..., None])[..., 0]

@@ -1,0 +1,86 @@
+"""A layer's integers and scales, fitted to each other and to the inputs it will really see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sigmaquant.quantizers.rounding import MomentFactor, compensated_levels
+from sigmaquant.quantizers.scales import weight_scales
+
+_TURNS = 5  # after these the error hardly moves, measured on ResNet-20 at 2 and 3 bits
+_RIDGE = 0.05  # of the mean diagonal; between 0.01 and 0.2 the result is the same
+
+
+def fitted_levels(
+    rows: Tensor,
+    bounds: tuple[Tensor | int, Tensor | int],
+    scales: Tensor,
+    moments: Tensor,
+    least: Tensor | float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Integers and scales in turn, each the best for the other.
+
+    For given scales the integers are error-compensated. For given integers q the scale of row w
+    that moves the layer's output least is w H q / (q H q), with H the second moments of its
+    inputs. The pair with the least output error of all turns is kept, row by row.
+
+    Args:
+        rows: (groups, out, k) weights; rows of several widths can be stacked along ``out``.
+        bounds: smallest and largest integer; tensors broadcast over (groups, out, 1).
+        scales: (groups, out, 1), where to start.
+        moments: (groups, k, k).
+        least: scales are kept at least this large; broadcasts over (groups, out, 1).
+
+    Returns:
+        Levels (groups, out, k), held in float32, and scales (groups, out, 1).
+    """
+    factor = MomentFactor.of(moments)
+    low, high = bounds
+    scales = scales.maximum(torch.as_tensor(least))
+    best_levels = levels = compensated_levels(rows, scales, low, high, factor)
+    best_scales, best_error = scales, _output_error(rows, levels * scales, moments)
+    for _ in range(_TURNS):
+        projected = levels @ moments
+        along = (projected * rows).sum(-1, keepdim=True)
+        length = (projected * levels).sum(-1, keepdim=True)
+        fitted = torch.where((along > 0) & (length > 0), along / length, scales)
+        scales = fitted.maximum(torch.as_tensor(least))
+        levels = compensated_levels(rows, scales, low, high, factor)
+        error = _output_error(rows, levels * scales, moments)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        best_scales = torch.where(better, scales, best_scales)
+        best_levels = torch.where(better, levels, best_levels)
+    return best_levels, best_scales
+
+
+def starting_scales(rows: Tensor, bits: int, moments: Tensor) -> Tensor:
+    """Minimum-error scales (groups, out, 1), each column weighted with its mean square."""
+    return weight_scales(rows, bits, moments.diagonal(dim1=-2, dim2=-1))
+
+
+def realigned_rows(rows: Tensor, cross: Tensor, moments: Tensor) -> Tensor:
+    """Weights that give the float network's outputs on the quantized network's inputs.
+
+    By the time a layer is rounded its inputs x' are no longer the float inputs x. The rows
+    w' = w E[x x'^T] (E[x' x'^T] + r I)^-1 make up for what is linear in that difference (ridge
+    regression; the idea of asymmetric calibration, Li et al. 2025, "GPTAQ").
+
+    Args:
+        rows: (groups, out, k).
+        cross: (groups, k, k): sum of x x'^T.
+        moments: (groups, k, k): sum of x' x'^T.
+    """
+    damped = moments.double().clone()
+    diagonal = damped.diagonal(dim1=-2, dim2=-1)
+    diagonal += _RIDGE * diagonal.mean(-1, keepdim=True).clamp_min(1e-30)
+    # (C - H)(H + r)^-1 rather than C (H + r)^-1: where nothing differs, nothing moves.
+    shift: Tensor = torch.linalg.solve(damped, (cross - moments).double().mT).mT
+    return rows + rows @ shift.float()
+
+
+def _output_error(rows: Tensor, rounded: Tensor, moments: Tensor) -> Tensor:
+    """(groups, out, 1): squared change of each row's output, summed over the samples."""
+    difference = rounded - rows
+    return ((difference @ moments) * difference).sum(-1, keepdim=True)

@@ -1,0 +1,93 @@
+"""One subcommand a stage: each works on the files of the one before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sigmaquant as sq
+
+
+def test_all_stages_by_hand(project: Path, sigmaquant: Any) -> None:
+    steps = [
+        ("capture", "nets.py:Tiny", "--calibration", "calibration.npz"),
+        ("score", "network.pt2", "--config", "run.toml"),
+        ("search", "network.pt2", "scores.json", "--device", "cortex-m4", "--flash", "700B"),
+        ("quantize", "network.pt2", "plan.json", "--calibration", "calibration.npz"),
+        (
+            *("finetune", "network.pt2", "plan.json", "--config", "run.toml"),
+            *("--start", "quantized.safetensors", "--epochs", "1"),
+        ),
+        ("export", "network.pt2", "finetuned.safetensors"),
+    ]
+    printed = []
+    for step in steps:
+        ended = sigmaquant(*step)
+        assert ended.code == 0, ended.err
+        printed.append(ended.out)
+    assert "conv2" in printed[0]
+    assert "844" not in printed[0] or "weights" in printed[0]
+    assert "rise of divergence over 48 samples" in printed[1]
+    assert "of 700 B" in printed[2]
+    assert "bits a weight: quantized.safetensors" in printed[3]
+    assert "fine-tuned for 1 epochs" in printed[4]
+    assert "verified in ONNX Runtime" in printed[5]
+    plan = sq.BitPlan.load("plan.json")
+    assert json.dumps(plan.weight_bits).encode() in (project / "model.onnx").read_bytes()
+    assert not list(project.glob("*.partial"))
+
+
+def test_json_of_every_stage_is_an_artifact(
+    finished_project: Path, sigmaquant: Any, tmp_path: Path
+) -> None:
+    out = finished_project / "out"
+    network = str(out / "network.pt2")
+    search = sigmaquant(
+        *("search", network, str(out / "scores.json"), "--device", "cortex-m7"),
+        *("--strategy", "greedy", "--flash", "600B", "--out", str(tmp_path / "p.json"), "--json"),
+    )
+    assert sq.BitPlan.model_validate_json(search.out) == sq.BitPlan.load(tmp_path / "p.json")
+    export = sigmaquant(
+        *("export", network, str(out / "quantized.safetensors")),
+        *("--out", str(tmp_path / "m.onnx"), "--json"),
+    )
+    assert json.loads(export.out)["differing"] == 0
+    report = sigmaquant("report", str(out), "--json")
+    assert sq.RunReport.model_validate_json(report.out) == sq.RunReport.load(out / "report.json")
+
+
+def test_report_is_printed_and_drawn_again(
+    finished_project: Path, sigmaquant: Any, tmp_path: Path
+) -> None:
+    html = tmp_path / "again.html"
+    ended = sigmaquant("report", str(finished_project / "out" / "report.json"), "--html", str(html))
+    assert ended.code == 0
+    assert "fits cortex-m4" in ended.out
+    assert html.read_bytes() == (finished_project / "out" / "report.html").read_bytes()
+
+
+def test_flags_replace_the_file(finished_project: Path, project: Path, sigmaquant: Any) -> None:
+    ended = sigmaquant(
+        *("run", "--model", "nets.py:Tiny", "--calibration", "calibration.npz"),
+        *("--evaluation", "evaluation.npz", "--batch-size", "16", "--device", "cortex-m4"),
+        *("--flash", "700B", "--max-drop", "100", "--out", "flags", "--json", "--quiet"),
+    )
+    assert ended.code == 0, ended.err
+    report = sq.RunReport.model_validate_json(ended.out)
+    whole = sq.RunReport.load(finished_project / "out" / "report.json")
+    assert report.layers == whole.layers
+    assert report.quality_at("finetuned", "accuracy") is None
+
+
+def test_quiet_says_nothing_on_stderr(
+    finished_project: Path, sigmaquant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished_project)
+    loud = sigmaquant("run", "run.toml")
+    quiet = sigmaquant("run", "run.toml", "--quiet")
+    assert "score: unchanged" in loud.err
+    assert quiet.err == ""
+    assert quiet.out == loud.out

@@ -1,0 +1,385 @@
+"""The whole road, in Python: results, resuming, gates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import sigmaquant as sq
+from sigmaquant import pipeline, run_stages
+from sigmaquant.errors import (
+    ConfigError,
+    DataError,
+    DeviceError,
+    GateError,
+    InfeasibleError,
+    ModelError,
+    OutputError,
+    SigmaQuantError,
+    UnitError,
+)
+from sigmaquant.report import RunReport
+
+BUDGET = sq.Budget(flash="700 B", ram="16 KiB")
+TIGHT = sq.Budget(flash="450 B")
+
+
+class TinyNet(nn.Module):
+    """Two convolutions and a classifier; 844 weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 10, 3, 2, padding=1)
+        self.classifier = nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.conv2(self.bn1(self.conv1(x)).relu()).relu()
+        logits: Tensor = self.classifier(features.mean((2, 3)))
+        return logits
+
+
+@pytest.fixture(scope="module")
+def model() -> TinyNet:
+    torch.manual_seed(0)
+    return TinyNet().eval()
+
+
+def labelled(model: nn.Module, count: int, seed: int) -> TensorDataset:
+    """Random images with the classes that the float network gives them: its accuracy is 1."""
+    images = torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        return TensorDataset(images, model(images).argmax(1))
+
+
+@pytest.fixture(scope="module")
+def data(model: TinyNet) -> dict[str, DataLoader[Any]]:
+    return {
+        "calibration": DataLoader(labelled(model, 48, 1), 16),
+        "train": DataLoader(labelled(model, 64, 2), 16, shuffle=True),
+        "evaluation": DataLoader(labelled(model, 100, 3), 50),
+    }
+
+
+def optimize(model: Any, data: dict[str, Any], **options: Any) -> sq.Result:
+    given = {"device": "cortex-m4", "budget": BUDGET, "epochs": 1, **data, **options}
+    return sq.optimize(model, **given)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    model: TinyNet, data: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[sq.Result, Path]:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("finished")
+    return optimize(model, data, out=folder), folder
+
+
+def test_every_stage_leaves_its_file(finished: tuple[sq.Result, Path]) -> None:
+    _, folder = finished
+    assert {file.name for file in folder.iterdir()} == {
+        "network.pt2",
+        "costs.json",
+        "scores.json",
+        "solution.json",
+        "plan.json",
+        "quantized.safetensors",
+        "finetuned.safetensors",
+        "program.safetensors",
+        "model.onnx",
+        "verification.json",
+        "evaluation.json",
+        "report.json",
+        "report.html",
+        "stages.json",
+    }
+
+
+def test_the_result_is_what_the_files_say(finished: tuple[sq.Result, Path]) -> None:
+    result, folder = finished
+    assert sq.BitPlan.load(folder / "plan.json") == result.plan == result.network.plan
+    assert RunReport.load(folder / "report.json") == result.report
+    saved = sq.QuantizedNetwork.load(
+        folder / "finetuned.safetensors", sq.Network.load(folder / "network.pt2")
+    )
+    x = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(saved(x), result.network(x))
+
+
+def test_the_report_holds_every_state(finished: tuple[sq.Result, Path]) -> None:
+    report = finished[0].report
+    stages = ["float", "quantized", "finetuned", "exported"]
+    assert [row.stage for row in report.quality if row.metric == "accuracy"] == stages
+    float_quality = report.quality_at("float", "accuracy")
+    assert float_quality is not None
+    assert float_quality.value == 1.0
+    flash = report.budget("flash_bytes")
+    assert flash is not None
+    assert flash.fits
+    assert flash.limit == 700
+    assert flash.float_value == 4 * (72 + 8 + 720 + 10 + 50 + 5)
+    (exported,) = report.exports
+    assert exported.verified
+    assert exported.file_bytes == (finished[1] / "model.onnx").stat().st_size
+    assert [plan.origin for plan in report.compared_plans if plan.chosen]
+    assert [time.stage for time in report.stage_times] == [
+        "capture",
+        "costs",
+        "score",
+        "search",
+        "quantize",
+        "finetune",
+        "lower",
+        "export",
+        "evaluate",
+    ]
+
+
+class Calls:
+    """Counts which stages really ran, and lets one of them fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[str] = []
+        self._monkeypatch = monkeypatch
+        for name in ("score", "search", "finetune", "lower", "export_onnx", "evaluate_states"):
+            self._watch(name)
+
+    def _watch(self, name: str) -> None:
+        original = getattr(run_stages, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.made.append(name)
+            return original(*args, **kwargs)
+
+        self._monkeypatch.setattr(run_stages, name, counted)
+
+    def fail_at(self, name: str) -> None:
+        def fail(*args: Any, **kwargs: Any) -> Any:
+            raise KeyboardInterrupt
+
+        self._monkeypatch.setattr(run_stages, name, fail)
+
+
+ALL = ["score", "search", "finetune", "lower", "export_onnx", "evaluate_states"]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    return Calls(monkeypatch)
+
+
+@pytest.mark.parametrize("stage", ALL)
+def test_a_killed_run_goes_on(
+    model: TinyNet,
+    data: dict[str, Any],
+    finished: tuple[sq.Result, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        Calls(patched).fail_at(stage)
+        optimize(model, data, out=tmp_path)
+    calls = Calls(monkeypatch)
+    result = optimize(model, data, out=tmp_path)
+    assert calls.made == ALL[ALL.index(stage) :]
+    assert result.plan == finished[0].plan
+    assert (tmp_path / "model.onnx").read_bytes() == (finished[1] / "model.onnx").read_bytes()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_finished_run_is_only_read(
+    model: TinyNet, data: dict[str, Any], finished: tuple[sq.Result, Path], calls: Calls
+) -> None:
+    again = optimize(model, data, out=finished[1])
+    assert calls.made == []
+    assert again.plan == finished[0].plan
+    assert again.report.quality == finished[0].report.quality
+    assert again.report.stage_times == finished[0].report.stage_times
+
+
+@pytest.mark.parametrize(
+    ("change", "first"),
+    [
+        ({"seed": 1}, "score"),
+        ({"budget": TIGHT}, "search"),
+        ({"epochs": 2}, "finetune"),
+        ({"epochs": 0}, "lower"),
+    ],
+)
+def test_a_change_repeats_only_what_it_touches(
+    model: TinyNet,
+    data: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    first: str,
+) -> None:
+    optimize(model, data, out=tmp_path)
+    calls = Calls(monkeypatch)
+    result = optimize(model, data, out=tmp_path, **change)
+    assert calls.made[0] == first
+    assert set(calls.made) <= set(ALL[ALL.index(first) :])
+    tuned = result.report.quality_at("finetuned", "loss")
+    assert (tuned is None) == (change == {"epochs": 0})
+
+
+def test_another_network_repeats_everything(
+    data: dict[str, Any], model: TinyNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimize(model, data, out=tmp_path)
+    torch.manual_seed(1)
+    calls = Calls(monkeypatch)
+    optimize(TinyNet().eval(), data, out=tmp_path)
+    assert calls.made == ALL
+
+
+def test_without_training_folder_or_labels(model: TinyNet, data: dict[str, Any]) -> None:
+    images = [batch[0] for batch in data["calibration"]]
+    result = sq.optimize(
+        model, torch.zeros(2, 1, 8, 8), calibration=images, device="cortex-m7", budget=TIGHT
+    )
+    assert [(row.stage, row.metric) for row in result.report.quality] == [
+        ("float", "loss"),
+        ("quantized", "loss"),
+        ("exported", "loss"),
+    ]
+    assert result.report.quality[0].value == 0
+    assert any("held-back" in warning for warning in result.report.warnings)
+    assert result.report.budget("flash_bytes").used <= 450  # type: ignore[union-attr]
+
+
+def test_infeasible_budgets_are_refused_before_scoring(
+    model: TinyNet, data: dict[str, Any], calls: Calls
+) -> None:
+    with pytest.raises(InfeasibleError, match="flash of 100 B"):
+        optimize(model, data, budget=sq.Budget(flash="100 B"))
+    assert calls.made == []
+
+
+def test_the_device_memory_is_a_budget(model: TinyNet, data: dict[str, Any]) -> None:
+    profile = sq.load_profile("cortex-m4")
+    memory = profile.memory.model_copy(update={"ram_bytes": 9000})
+    small = profile.model_copy(update={"memory": memory})
+    with pytest.raises(InfeasibleError, match="ram"):
+        optimize(model, data, device=small)
+
+
+def test_the_gate_is_judged_after_the_report(
+    model: TinyNet, data: dict[str, Any], tmp_path: Path
+) -> None:
+    options = {"budget": TIGHT, "epochs": 0, "out": tmp_path}
+    with pytest.raises(GateError, match=r"accuracy dropped by .* points, from 100\.00 %"):
+        optimize(model, data, max_drop=0.0, **options)
+    assert (tmp_path / "report.json").exists()
+    assert optimize(model, data, max_drop=100.0, **options).plan
+
+
+def once(loader: DataLoader[Any]) -> Iterator[Any]:
+    yield from loader
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"calibration": []}, DataError, "gave no"),
+        ({"calibration": [torch.full((4, 1, 8, 8), torch.nan)]}, DataError, "NaN"),
+        ({"calibration": [torch.zeros(1, 1, 8, 8)]}, DataError, "cannot be split"),
+        ({"train": [torch.zeros(4, 3)]}, DataError, r"training batch 0 has shape \(4, 3\)"),
+        ({"train": []}, DataError, "training data have no batch"),
+        ({"evaluation": []}, DataError, "evaluation data have no batch"),
+        (
+            {"evaluation": [(torch.zeros(2, 1, 8, 8), torch.tensor([0, 5]))]},
+            DataError,
+            "labels go from 0 to 5, but the network has 5 classes",
+        ),
+        (
+            {"evaluation": [torch.zeros(2, 1, 8, 8)], "max_drop": 1.0},
+            ConfigError,
+            "max_drop limits the drop of the accuracy",
+        ),
+        ({"evaluation": 3}, DataError, "is a int"),
+        ({"device": "cortex-m9"}, DeviceError, "unknown device 'cortex-m9'"),
+        ({"strategy": "gredy"}, ConfigError, "did you mean 'greedy'"),
+        ({"rounding": "up"}, ConfigError, "--rounding"),
+        ({"epochs": -1}, ConfigError, "--epochs"),
+        ({"max_drop": -1.0}, ConfigError, "--max-drop"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_the_work(
+    model: TinyNet,
+    data: dict[str, Any],
+    options: dict[str, Any],
+    error: type[SigmaQuantError],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        optimize(model, data, **options)
+
+
+def test_one_shot_loaders_are_refused(model: TinyNet, data: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="can be read only once"):
+        optimize(model, {**data, "train": once(data["train"])})
+
+
+def test_calibration_of_another_shape(model: TinyNet, data: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="shape"):
+        optimize(
+            model,
+            {**data, "calibration": [torch.zeros(4, 1, 9, 9)]},
+            example_input=torch.zeros(2, 1, 8, 8),
+        )
+
+
+def test_nan_weights(data: dict[str, Any]) -> None:
+    broken = TinyNet()
+    nn.init.constant_(broken.conv2.weight, torch.nan)
+    with pytest.raises(ModelError, match=r"conv2\.weight holds NaN"):
+        optimize(broken, data)
+
+
+def test_an_unwritable_folder_is_found_before_the_work(
+    model: TinyNet, data: dict[str, Any], tmp_path: Path, calls: Calls
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        optimize(model, data, out=tmp_path / "file" / "run")
+    assert calls.made == []
+
+
+def test_negative_budget() -> None:
+    with pytest.raises(UnitError, match="positive"):
+        sq.Budget(flash="-1 KiB")
+
+
+def test_stage_by_stage_as_in_the_readme(
+    model: TinyNet, data: dict[str, Any], tmp_path: Path
+) -> None:
+    net = sq.capture(model, torch.zeros(2, 1, 8, 8))
+    scores = sq.score(net, data["calibration"])
+    plan = sq.search(
+        net, scores, device="cortex-m7", budget=sq.Budget(flash="700 B", latency="40 ms")
+    )
+    solution = sq.solve(net.table, scores, device="cortex-m7", budget=sq.Budget(flash="700 B"))
+    assert solution.totals["flash_bytes"] <= 700
+    qnet = sq.finetune(net, plan, data["train"], epochs=1)
+    verification = sq.export(qnet, tmp_path / "model.onnx")
+    assert verification.exact
+    assert verification.differing == 0
+    bits = json.dumps(plan.weight_bits)
+    assert bits.encode() in (tmp_path / "model.onnx").read_bytes()
+
+
+def test_gates_pass_without_accuracy(finished: tuple[sq.Result, Path]) -> None:
+    from sigmaquant.config import GatesConfig, RunConfig
+
+    unlabelled = finished[0].report.model_copy(update={"quality": ()})
+    pipeline.check_gates(unlabelled, RunConfig(gates=GatesConfig(max_drop=0.0)))
