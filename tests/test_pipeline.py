@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,23 +28,23 @@ from sigmaquant.errors import (
 )
 from sigmaquant.report import RunReport
 
-BUDGET = sq.Budget(flash="700 B", ram="16 KiB")
-TIGHT = sq.Budget(flash="450 B")
+BUDGET = sq.Budget(flash="1000 B", ram="16 KiB")
+TIGHT = sq.Budget(flash="620 B")
 
 
 class TinyNet(nn.Module):
-    """Two convolutions and a classifier; 844 weights."""
+    """Two convolutions and a classifier."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 8, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(8)
         self.conv2 = nn.Conv2d(8, 10, 3, 2, padding=1)
-        self.classifier = nn.Linear(10, 5)
+        self.classifier = nn.Linear(160, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.conv2(self.bn1(self.conv1(x)).relu()).relu()
-        logits: Tensor = self.classifier(features.mean((2, 3)))
+        logits: Tensor = self.classifier(features.flatten(1))
         return logits
 
 
@@ -54,10 +55,15 @@ def model() -> TinyNet:
 
 
 def labelled(model: nn.Module, count: int, seed: int) -> TensorDataset:
-    """Random images with the classes that the float network gives them: its accuracy is 1."""
-    images = torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+    """Random images with the classes that the float network gives them: its accuracy is 1.
+
+    Of six times as many the hardest are kept, whose class any change of the network may turn.
+    """
+    images = torch.randn(6 * count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        return TensorDataset(images, model(images).argmax(1))
+        best = model(images).topk(2, dim=1)
+    kept = (best.values[:, 0] - best.values[:, 1]).argsort()[:count]
+    return TensorDataset(images[kept], best.indices[kept, 0])
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +130,8 @@ def test_the_report_holds_every_state(finished: tuple[sq.Result, Path]) -> None:
     flash = report.budget("flash_bytes")
     assert flash is not None
     assert flash.fits
-    assert flash.limit == 700
-    assert flash.float_value == 4 * (72 + 8 + 720 + 10 + 50 + 5)
+    assert flash.limit == 1000
+    assert flash.float_value == 4 * (72 + 8 + 720 + 10 + 800 + 5)
     (exported,) = report.exports
     assert exported.verified
     assert exported.file_bytes == (finished[1] / "model.onnx").stat().st_size
@@ -185,9 +191,10 @@ def test_a_killed_run_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
 ) -> None:
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         Calls(patched).fail_at(stage)
-        optimize(model, data, out=tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            optimize(model, data, out=tmp_path)
     calls = Calls(monkeypatch)
     result = optimize(model, data, out=tmp_path)
     assert calls.made == ALL[ALL.index(stage) :]
@@ -218,14 +225,14 @@ def test_a_finished_run_is_only_read(
 def test_a_change_repeats_only_what_it_touches(
     model: TinyNet,
     data: dict[str, Any],
+    finished: tuple[sq.Result, Path],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    calls: Calls,
     change: dict[str, Any],
     first: str,
 ) -> None:
-    optimize(model, data, out=tmp_path)
-    calls = Calls(monkeypatch)
-    result = optimize(model, data, out=tmp_path, **change)
+    folder = shutil.copytree(finished[1], tmp_path / "run")
+    result = optimize(model, data, out=folder, **change)
     assert calls.made[0] == first
     assert set(calls.made) <= set(ALL[ALL.index(first) :])
     tuned = result.report.quality_at("finetuned", "loss")
@@ -233,12 +240,11 @@ def test_a_change_repeats_only_what_it_touches(
 
 
 def test_another_network_repeats_everything(
-    data: dict[str, Any], model: TinyNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: dict[str, Any], finished: tuple[sq.Result, Path], tmp_path: Path, calls: Calls
 ) -> None:
-    optimize(model, data, out=tmp_path)
+    folder = shutil.copytree(finished[1], tmp_path / "run")
     torch.manual_seed(1)
-    calls = Calls(monkeypatch)
-    optimize(TinyNet().eval(), data, out=tmp_path)
+    optimize(TinyNet().eval(), data, out=folder)
     assert calls.made == ALL
 
 
@@ -254,7 +260,7 @@ def test_without_training_folder_or_labels(model: TinyNet, data: dict[str, Any])
     ]
     assert result.report.quality[0].value == 0
     assert any("held-back" in warning for warning in result.report.warnings)
-    assert result.report.budget("flash_bytes").used <= 450  # type: ignore[union-attr]
+    assert result.report.budget("flash_bytes").used <= 620  # type: ignore[union-attr]
 
 
 def test_infeasible_budgets_are_refused_before_scoring(
@@ -267,7 +273,7 @@ def test_infeasible_budgets_are_refused_before_scoring(
 
 def test_the_device_memory_is_a_budget(model: TinyNet, data: dict[str, Any]) -> None:
     profile = sq.load_profile("cortex-m4")
-    memory = profile.memory.model_copy(update={"ram_bytes": 9000})
+    memory = profile.memory.model_copy(update={"ram_bytes": 8500})
     small = profile.model_copy(update={"memory": memory})
     with pytest.raises(InfeasibleError, match="ram"):
         optimize(model, data, device=small)
@@ -366,10 +372,10 @@ def test_stage_by_stage_as_in_the_readme(
     net = sq.capture(model, torch.zeros(2, 1, 8, 8))
     scores = sq.score(net, data["calibration"])
     plan = sq.search(
-        net, scores, device="cortex-m7", budget=sq.Budget(flash="700 B", latency="40 ms")
+        net, scores, device="cortex-m7", budget=sq.Budget(flash="1000 B", latency="40 ms")
     )
-    solution = sq.solve(net.table, scores, device="cortex-m7", budget=sq.Budget(flash="700 B"))
-    assert solution.totals["flash_bytes"] <= 700
+    solution = sq.solve(net.table, scores, device="cortex-m7", budget=sq.Budget(flash="1000 B"))
+    assert solution.totals["flash_bytes"] <= 1000
     qnet = sq.finetune(net, plan, data["train"], epochs=1)
     verification = sq.export(qnet, tmp_path / "model.onnx")
     assert verification.exact

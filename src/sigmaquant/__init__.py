@@ -73,7 +73,7 @@ _HOMES = {
 
 
 class _Facade(types.ModuleType):
-    """This package, whose functions come before subpackages of the same name.
+    """The package, whose functions come before subpackages of the same name.
 
     ``search``, ``finetune`` and ``export`` are both. Importing a subpackage sets it as an
     attribute of its parent, which would replace the function; a property is not replaced.
@@ -88,7 +88,8 @@ def _public(module: str, name: str) -> property:
         return getattr(importlib.import_module(f"{package.__name__}.{module}"), name)
 
     def keep(package: types.ModuleType, value: object) -> None:
-        if not isinstance(value, types.ModuleType):
+        is_subpackage = isinstance(value, types.ModuleType)
+        if not is_subpackage:
             raise AttributeError(f"{package.__name__}.{name} cannot be replaced")
 
     return property(read, keep)

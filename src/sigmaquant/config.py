@@ -128,13 +128,13 @@ class SearchConfig(Frozen):
     """How layers are scored and widths are chosen.
 
     Attributes:
-        metric: how sensitivity is measured.
+        metric: how sensitivity is measured (see ``sensitivity.score``).
         rounding: of the weights, in scores and in the result.
         strategy: the solver.
         activation_bits: width of all activations.
     """
 
-    metric: Literal["loss"] = "loss"
+    metric: Literal["loss", "taylor"] = "loss"
     rounding: Literal["compensated", "nearest"] = "compensated"
     strategy: str = "exact"
     activation_bits: ActivationBits = 8
@@ -145,11 +145,11 @@ class FinetuneConfig(Frozen):
 
     Attributes:
         epochs: 0 for none.
-        learning_rate: None for the default.
+        learning_rate: at the start of the schedule; None for the default.
     """
 
     epochs: Annotated[int, pydantic.Field(ge=0)] = 5
-    learning_rate: Annotated[float, pydantic.Field(gt=0)] | None = None
+    learning_rate: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
 
 
 class ExportConfig(Frozen):

@@ -48,7 +48,7 @@ def _one(reference: Tensor, output: Tensor) -> Tensor:
     if is_class_score(reference):
         p, q = log_probabilities(reference), log_probabilities(output)
         return (p.exp() * (p - q)).sum(1).clamp_min(0)
-    error = (output - reference).flatten(1).square().mean(1)
+    error = (output - reference).square().reshape(len(output), -1).mean(1)
     return error / reference.square().mean().clamp_min(torch.finfo(torch.float32).tiny)
 
 

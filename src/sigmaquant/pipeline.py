@@ -8,6 +8,7 @@ and a run with other settings repeats only what they change (see ``run_directory
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -65,6 +66,7 @@ def optimize(
     epochs: int = 5,
     strategy: str = "exact",
     activation_bits: int = 8,
+    metric: str = "loss",
     rounding: str = "compensated",
     calibration_samples: int = 512,
     loss: UserLoss | None = None,
@@ -90,6 +92,7 @@ def optimize(
         epochs: of fine-tuning; 0 for none.
         strategy: how the widths are chosen.
         activation_bits: width of all activations.
+        metric: how sensitivity is measured, "loss" or "taylor".
         rounding: of the weights, "compensated" or "nearest".
         calibration_samples: so many at most are read.
         loss: the user's own, from outputs and target to a scalar; by default the divergence from
@@ -107,6 +110,7 @@ def optimize(
         {
             "search": {
                 "strategy": strategy,
+                "metric": metric,
                 "rounding": rounding,
                 "activation_bits": activation_bits,
             },
@@ -119,8 +123,7 @@ def optimize(
     source = as_source(calibration)
     if not isinstance(model, Network):
         model = capture(model, example_inputs(source) if example_input is None else example_input)
-    result = _run(
-        config,
+    task = _Task(
         network=model,
         calibration=source,
         training=None if train is None else as_source(train),
@@ -129,6 +132,7 @@ def optimize(
         budget=budget,
         loss=loss,
     )
+    result = _run(config, task)
     check_gates(result.report, config)
     return result
 
@@ -147,20 +151,22 @@ def run_config(config: RunConfig, command: str | None = None) -> Result:
     assert model.factory is not None
     assert data.calibration is not None
     assert target.device is not None
-    profile, budget = load_profile(target.device), target.budget()
-    source = data.open(data.calibration)
-    return _run(
-        config,
-        network=load_network(model.factory, model.weights, lambda: example_inputs(source)),
-        calibration=source,
-        training=data.open(data.training, shuffle=True, seed=config.run.seed)
-        if data.training
-        else None,
-        evaluation=data.open(data.evaluation) if data.evaluation else None,
-        profile=profile,
-        budget=budget,
+    calibration = data.open(data.calibration)
+    training = evaluation = None
+    if data.training is not None:
+        training = data.open(data.training, shuffle=True, seed=config.run.seed)
+    if data.evaluation is not None:
+        evaluation = data.open(data.evaluation)
+    task = _Task(
+        network=load_network(model.factory, model.weights, lambda: example_inputs(calibration)),
+        calibration=calibration,
+        training=training,
+        evaluation=evaluation,
+        profile=load_profile(target.device),
+        budget=target.budget(),
         command=command,
     )
+    return _run(config, task)
 
 
 def check_gates(report: RunReport, config: RunConfig) -> None:
@@ -178,80 +184,85 @@ def check_gates(report: RunReport, config: RunConfig) -> None:
         )
 
 
-def _run(
-    config: RunConfig,
-    *,
-    network: Network,
-    calibration: DataSource,
-    training: DataSource | None,
-    evaluation: DataSource | None,
-    profile: DeviceProfile,
-    budget: Budget,
-    loss: UserLoss | None = None,
-    command: str | None = None,
-) -> Result:
+@dataclass(frozen=True)
+class _Task:
+    """What a run works on, loaded but not yet read.
+
+    Attributes:
+        network: the captured float network.
+        calibration, training, evaluation: data; without training data nothing is fine-tuned.
+        profile: of the device.
+        budget: as the user set it.
+        loss: the user's own.
+        command: the shell command that asked for the run.
+    """
+
+    network: Network
+    calibration: DataSource
+    training: DataSource | None
+    evaluation: DataSource | None
+    profile: DeviceProfile
+    budget: Budget
+    loss: UserLoss | None = None
+    command: str | None = None
+
+
+def _run(config: RunConfig, task: _Task) -> Result:
+    """Every stage, one after the other."""
     with ExitStack() as cleanup:
-        out = config.run.out or cleanup.enter_context(tempfile.TemporaryDirectory())
-        batches = read_batches(calibration, network, config.data.calibration_samples)
-        unit = network.batch_size or 1
-        kept, held = hold_back(batches, config.data.hold_back, config.run.seed, unit)
-        stages = RunStages(
-            folder=RunDirectory(out),
-            config=config,
-            network=network,
-            calibration=kept,
-            held_back=held,
-            profile=profile,
-            budget=limited_by_memory(budget, profile),
-            loss=loss,
-        )
-        return _story(stages, budget, training, evaluation, command)
+        stages = _open(config, task, cleanup)
+        judge = _judge(task, stages)
+        _check_early(config, task, judge)
 
+        stages.capture()
+        costs = stages.costs()
+        check_feasible(costs, stages.budget, config.search.activation_bits)
+        scores = stages.score()
+        solution = stages.search(scores, costs)
+        quantized = stages.quantize(solution.plan)
+        finetuned = None
+        if task.training is not None and config.finetune.epochs > 0:
+            finetuned = stages.finetune(quantized, task.training)
+        program = stages.lower(quantized, finetuned)
+        verification = stages.export(program)
+        evaluation = stages.evaluate(quantized, finetuned, judge.batches, judge.digest)
 
-def _story(
-    stages: RunStages,
-    asked: Budget,
-    training: DataSource | None,
-    evaluation: DataSource | None,
-    command: str | None,
-) -> Result:
-    """All stages in order."""
-    config = stages.config
-    judge = _judge(evaluation, stages)
-    _check_data(config, stages.network, judge, training)
-    stages.capture()
-    costs = stages.costs()
-    check_feasible(costs, stages.budget, config.search.activation_bits)
-    scores = stages.score()
-    solution = stages.search(scores, costs)
-    quantized = stages.quantize(solution.plan)
-    finetuned = None
-    if training is not None and config.finetune.epochs > 0:
-        finetuned = stages.finetune(solution.plan, training)
-    program = stages.lower(quantized, finetuned)
-    verification = stages.export(program)
-    quality = stages.evaluate(quantized, finetuned, judge.batches, judge.digest)
-    report = build_report(
-        Findings(
-            table=stages.network.table,
-            profile=stages.profile,
+        findings = Findings(
+            table=task.network.table,
+            profile=task.profile,
             costs=costs,
-            asked=asked,
+            asked=task.budget,
             scores=scores,
             solution=solution,
-            evaluation=quality,
-            held_back_only=evaluation is None,
+            evaluation=evaluation,
+            held_back_only=task.evaluation is None,
             verification=verification,
             file=config.export.file,
             seconds=stages.folder.seconds,
             held_back_samples=samples_of(stages.held_back),
-        ),
-        seed=config.run.seed,
-        command=command,
+        )
+        report = build_report(findings, seed=config.run.seed, command=task.command)
+        write_report(report, stages.folder.folder)
+    return Result(solution.plan, quantized if finetuned is None else finetuned, report)
+
+
+def _open(config: RunConfig, task: _Task, cleanup: ExitStack) -> RunStages:
+    """The stages in their folder, with the calibration data read and split."""
+    out = config.run.out or cleanup.enter_context(tempfile.TemporaryDirectory())
+    folder = RunDirectory(out)
+    batches = read_batches(task.calibration, task.network, config.data.calibration_samples)
+    kept, held = hold_back(
+        batches, config.data.hold_back, config.run.seed, task.network.batch_size or 1
     )
-    write_report(report, stages.folder.folder)
-    return Result(
-        plan=solution.plan, network=quantized if finetuned is None else finetuned, report=report
+    return RunStages(
+        folder=folder,
+        config=config,
+        network=task.network,
+        calibration=kept,
+        held_back=held,
+        profile=task.profile,
+        budget=limited_by_memory(task.budget, task.profile),
+        loss=task.loss,
     )
 
 
@@ -263,10 +274,11 @@ class _Judge:
     digest: str
 
 
-def _judge(evaluation: DataSource | None, stages: RunStages) -> _Judge:
-    if evaluation is None:
+def _judge(task: _Task, stages: RunStages) -> _Judge:
+    source = task.evaluation
+    if source is None:
         return _Judge(lambda: stages.held_back, data_digest(stages.held_back))
-    return _Judge(lambda: _checked(evaluation, stages.network, "evaluation"), evaluation.digest)
+    return _Judge(lambda: _checked(source, task.network, "evaluation"), source.digest)
 
 
 def _checked(source: DataSource, network: Network, what: str) -> Iterator[Batch]:
@@ -274,15 +286,16 @@ def _checked(source: DataSource, network: Network, what: str) -> Iterator[Batch]
         yield as_batch(item, network, f"{what} batch {index}")
 
 
-def _check_data(
-    config: RunConfig, network: Network, judge: _Judge, training: DataSource | None
-) -> None:
-    """Look at the first batch of everything, before hours of work depend on it."""
-    labelled = has_class_labels(network, judge.batches())
+def _check_early(config: RunConfig, task: _Task, judge: _Judge) -> None:
+    """Find what would stop the run late, before hours of work depend on it."""
+    importlib.import_module("sigmaquant.export.verify")  # MissingExtraError without the runtime
+    labelled = has_class_labels(task.network, judge.batches())
     if config.gates.max_drop is not None and not labelled:
         raise ConfigError(
             "max_drop limits the drop of the accuracy, and the evaluation data have no labels "
             "that are classes of the network; give labelled evaluation data or leave it out"
         )
-    if training is not None and next(_checked(training, network, "training"), None) is None:
-        raise DataError("the training data have no batch; check their source and filters")
+    if task.training is not None:
+        first = next(_checked(task.training, task.network, "training"), None)
+        if first is None:
+            raise DataError("the training data have no batch; check their source and filters")

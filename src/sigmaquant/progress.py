@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -13,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar while the block runs; the yielded function advances it by one step.
 
-    Nothing is drawn where stderr is not a terminal. The bar is removed when the block ends.
+    Nothing is drawn where stderr is not a terminal, or where the package's logger has been told to
+    keep quiet. The bar is removed when the block ends.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -22,8 +24,9 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
+    quiet = logging.getLogger("sigmaquant").level > logging.INFO
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
     ) as bar:
         task = bar.add_task(description, total=total)
         yield lambda: bar.advance(task)

@@ -40,9 +40,6 @@ from sigmaquant.stages import real_inputs
 if TYPE_CHECKING:
     from sigmaquant.export.verify import Verification
 
-NETWORK_FILE = "network.pt2"
-QUANTIZED_FILE = "quantized.safetensors"
-
 
 @dataclass(frozen=True)
 class RunStages:
@@ -72,7 +69,7 @@ class RunStages:
         """Keep the network; capturing itself is what tells whether it has changed."""
         self.folder.stage(
             "capture",
-            NETWORK_FILE,
+            "network.pt2",
             inputs=[self._network_digest],
             make=lambda: self.network,
             form=Form(save=Network.save, load=lambda _: self.network),
@@ -139,13 +136,13 @@ class RunStages:
         """The network with the plan applied, without training."""
         return self.folder.stage(
             "quantize",
-            QUANTIZED_FILE,
+            "quantized.safetensors",
             inputs=[*self._data_digests, plan.digest(), self.config.search.rounding],
             make=lambda: self._quantized(plan),
             form=self._quantized_form,
         )
 
-    def finetune(self, plan: BitPlan, training: DataSource) -> QuantizedNetwork:
+    def finetune(self, quantized: QuantizedNetwork, training: DataSource) -> QuantizedNetwork:
         """The quantized network after training."""
         settings, seed = self.config.finetune, self.config.run.seed
         rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
@@ -163,16 +160,16 @@ class RunStages:
             ],
             make=lambda: finetune(
                 self.network,
-                plan,
+                quantized.plan,
                 training,
                 epochs=settings.epochs,
-                # Training edits its start, so it gets one of its own.
-                start=self._load_quantized(self.folder.path(QUANTIZED_FILE)),
+                start=quantized,
                 validation=self.held_back,
                 calibration=self.calibration,
                 loss=self.loss,
                 seed=seed,
-                checkpoint=self.folder.path("finetune.partial"),
+                # A checkpoint knows what it trains, but not on which data.
+                checkpoint=self.folder.path(f"finetune-{training.digest[:12]}.partial"),
                 **rate,
             ),
             form=self._quantized_form,

@@ -8,7 +8,7 @@ from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
 from sigmaquant.costs.table import ChoiceCost, CostTable, RamStep
 from sigmaquant.search.problem import problem
-from sigmaquant.sensitivity.table import Score, SensitivityTable
+from sigmaquant.scores import Score, SensitivityTable
 
 
 def choice_cost(values):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -88,6 +89,31 @@ def test_a_sum_that_oversteps_by_rounding_alone_is_over_the_budget(tables):
     assert bits(Exact().solve(tables.problem(layers, Budget(latency=0.1 + 0.2)))) == (2, 8)
 
 
+def test_a_plan_on_the_limit_is_found_among_others_just_over_it(tables):
+    # Of the plans of 0.6 ms only some add up to 0.6 in floating point; the best one is among them.
+    layers = {
+        "a": {2: (0.5, 1, 0.1, 1.0), 4: (0.1, 1, 0.3, 1.0)},
+        "b": {2: (0.5, 1, 0.2, 1.0), 4: (0.2, 1, 0.4, 1.0)},
+        "c": {2: (0.5, 1, 0.1, 1.0), 4: (0.4, 1, 0.3, 1.0)},
+    }
+    for limit in (0.6, math.nextafter(0.6, 0), math.nextafter(0.6, 1)):
+        asked = tables.problem(layers, Budget(latency=limit))
+        found = Exact().solve(asked)
+        assert asked.fits(found.plan)
+        assert found.objective == pytest.approx(tables.brute_force(asked))
+
+
+def test_hundreds_of_plans_just_over_the_limit_are_avoided(tables):
+    layers = {f"layer{i}": {2: (1.0, 1, 0.1, 1.0), 4: (0.0, 1, 0.2, 1.0)} for i in range(12)}
+    asked = tables.problem(layers)
+    five_upgrades = {name: 4 if at < 5 else 2 for at, name in enumerate(layers)}
+    total = asked.costs.totals(asked.plan(asked.choices.index(five_upgrades), "five"))
+    asked = tables.problem(layers, Budget(latency=math.nextafter(total["latency_ms"], 0)))
+    found = Exact().solve(asked)
+    assert asked.fits(found.plan)
+    assert found.objective in (7.0, 8.0)  # five upgrades where their sum rounds down, else four
+
+
 def test_large_and_small_scores_count_alike(tables):
     layers = {
         "loud": {2: (1e4, 1, 1.0, 1.0), 8: (0.0, 4, 1.0, 1.0)},
@@ -105,9 +131,9 @@ def test_no_plan_is_an_error_that_explains_itself(tables, two_layers):
 def test_two_hundred_layers_with_four_budgets_are_proven_in_two_seconds(tables, capfd):
     layers = large_tables(200, seed=1)
     asked = tables.problem(layers, halfway_budget(tables.problem(layers)))
-    started = time.perf_counter()
+    started = time.process_time()  # of this process: the machine may be shared
     found = Exact().solve(asked)
-    assert time.perf_counter() - started < 2.0  # a third of it on an idle core
+    assert time.process_time() - started < 2.0  # 0.6 s is usual
     assert (found.status, found.gap) == ("optimal", 0.0)
     assert asked.fits(found.plan)
     assert capfd.readouterr() == ("", "")
@@ -118,7 +144,7 @@ def test_the_time_limit_gives_the_best_found_and_says_so(tables):
     asked = tables.problem(layers, halfway_budget(tables.problem(layers), 0.25))
     found = Exact(time_limit_seconds=0.05).solve(asked)
     assert found.status == "unproven"
-    assert found.gap is None or found.gap > 0
+    assert 0 < found.gap < 0.5
     assert asked.fits(found.plan)
     assert found.objective <= Greedy().solve(asked).objective
 
@@ -126,7 +152,7 @@ def test_the_time_limit_gives_the_best_found_and_says_so(tables):
 class TestLeast:
     @pytest.mark.parametrize(
         ("max_rise", "flash"),
-        [(1.4, 220), (1.39, 240), (0.6, 240), (0.59, 280), (0.39, 440), (0.29, 480), (0.0, 880)],
+        [(1.4, 220), (1.39, 240), (0.601, 240), (0.59, 280), (0.39, 440), (0.29, 480), (0.0, 880)],
     )
     def test_flash_at_each_break_point(self, tables, two_layers, max_rise, flash):
         found = least(tables.problem(two_layers), "flash_bytes", max_rise)
@@ -154,9 +180,9 @@ class TestLeast:
     def test_no_time_is_told_apart_from_no_plan(self, tables):
         layers = large_tables(200, seed=2)
         asked = tables.problem(layers, halfway_budget(tables.problem(layers), 0.25))
-        optimum = Exact().solve(asked).objective
-        with pytest.raises(InfeasibleError, match="was found in 0 s"):
-            least(asked, "flash_bytes", optimum * 1.0001, time_limit_seconds=0.0)
+        max_rise = 0.99 * Greedy().solve(asked).objective
+        with pytest.raises(InfeasibleError, match=r"was found in 0 s, and none was ruled out"):
+            least(asked, "flash_bytes", max_rise, time_limit_seconds=0.0)
 
     @pytest.mark.parametrize("metric", ["peak_ram_bytes", "flash"])
     def test_a_metric_that_widths_do_not_change_is_refused(self, tables, two_layers, metric):

@@ -122,6 +122,12 @@ def test_a_network_without_steps_takes_no_ram(tables):
     assert reachable(costs, Budget(ram=1)).metrics["peak_ram_bytes"].least == 0
 
 
+def test_a_reserve_alone_can_be_too_much(tables):
+    costs = tables.costs({"a": {8: (1, 1.0, 1.0)}}, ram=(), reserve=2048)
+    with pytest.raises(InfeasibleError, match="the peak is 2 KiB, whatever the weight widths"):
+        check_feasible(costs, Budget(ram="1 KiB"))
+
+
 def test_an_activation_width_that_is_not_stored_is_refused(costs):
     with pytest.raises(DeviceError, match="activations of 4 bits"):
         check_feasible(costs, Budget(), activation_bits=4)

@@ -135,7 +135,7 @@ def test_two_hundred_layers_take_a_fraction_of_a_second(tables):
     limits = {m: 0.5 * costliest[m] for m in ("flash_bytes", "energy_uj")}
     budget = Budget(flash=limits["flash_bytes"], energy=limits["energy_uj"])
     asked = tables.problem(layers, budget)
-    started = time.perf_counter()
+    started = time.process_time()
     found = Greedy().solve(asked)
-    assert time.perf_counter() - started < 0.5  # 0.03 s on an idle core
+    assert time.process_time() - started < 0.1  # 0.03 s is usual
     assert asked.fits(found.plan)

@@ -34,17 +34,6 @@ def test_an_activation_width_that_is_not_stored_is_refused(tables):
         uniform_plans(tables.costs({"a": {8: COST}}), activation_bits=4)
 
 
-@pytest.fixture
-def trap(tables):
-    """Greedy buys "a" and can no longer buy "b": worse than 4 bits everywhere."""
-    layers = {
-        "a": {2: (0.3, 0, 1.0, 1.0), 4: (0.1, 10, 1.0, 1.0)},
-        "b": {2: (1.0, 0, 1.0, 1.0), 4: (0.1, 40, 1.0, 1.0), 8: (0.1, 10, 9.0, 9.0)},
-        "c": {2: (0.9, 10, 1.0, 1.0), 4: (0.0, 0, 1.0, 9.0)},
-    }
-    return tables.problem(layers, Budget(flash=50, energy=12.0))
-
-
 def test_the_answer_stays_where_it_is_the_best(tables, two_layers):
     asked = tables.problem(two_layers, Budget(flash=480))
     answer = Exact().solve(asked)

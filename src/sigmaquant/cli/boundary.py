@@ -32,7 +32,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            sys.stderr.write("interrupted\n")
+            sys.stderr.write("interrupted; the same command goes on where it stopped\n")
             raise typer.Exit(INTERRUPTED) from None
         except SigmaQuantError as error:
             if ctx.meta.get(_DEBUG):

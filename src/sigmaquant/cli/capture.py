@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,13 +59,9 @@ def _example(input_shape: str | None, data: DataConfig) -> tuple[Tensor, ...]:
     from sigmaquant.data import example_inputs
 
     if input_shape is not None:
-        try:
-            sizes = [int(size) for size in input_shape.lower().split("x")]
-        except ValueError as error:
-            raise ConfigError(
-                f"--input-shape: {input_shape!r} is no shape; write it like 3x32x32"
-            ) from error
-        return (torch.zeros(2, *sizes),)
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", input_shape):
+            raise ConfigError(f"--input-shape: {input_shape!r} is no shape; write it like 3x32x32")
+        return (torch.zeros(2, *map(int, input_shape.split("x"))),)
     if data.calibration is None:
         raise ConfigError("the model's inputs are not known: give --input-shape or --calibration")
     return example_inputs(data.open(data.calibration))

@@ -42,7 +42,8 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def _sigmaquant(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Give every layer of a network its own bitwidth, under the budgets of a device.
@@ -54,4 +55,4 @@ def _sigmaquant(
 
 def main() -> None:
     """Entry point of the command."""
-    app()
+    app(prog_name="sigmaquant")

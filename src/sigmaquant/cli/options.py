@@ -54,9 +54,12 @@ EVALUATION = typer.Option(
     rich_help_panel=_DATA,
     show_default=False,
 )
-BATCH_SIZE = typer.Option("--batch-size", min=1, help="Samples in a batch.", rich_help_panel=_DATA)
+BATCH_SIZE = typer.Option(
+    "--batch-size", metavar="N", min=1, help="Samples in a batch.", rich_help_panel=_DATA
+)
 CALIBRATION_SAMPLES = typer.Option(
     "--calibration-samples",
+    metavar="N",
     min=1,
     help="So many at most are read for calibration.",
     rich_help_panel=_DATA,
@@ -68,7 +71,9 @@ DEVICE = typer.Option(
     rich_help_panel=_TARGET,
     show_default=False,
 )
-SEED = typer.Option("--seed", min=0, help="Of every random draw.", rich_help_panel=_OUTPUT)
+SEED = typer.Option(
+    "--seed", metavar="N", min=0, help="Of every random draw.", rich_help_panel=_OUTPUT
+)
 OUT = typer.Option("--out", metavar="FILE", help="What to write.", rich_help_panel=_OUTPUT)
 
 Flash = Annotated[

@@ -18,7 +18,7 @@ Config = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Configuration of a run, whose [[data]] section holds here too; flags override it.",
+        help="Configuration of a run, whose \\[data] section holds here too; flags override it.",
         rich_help_panel="Model and data",
     ),
 ]

@@ -33,15 +33,29 @@ def run(
     latency: options.Latency = None,
     energy: options.Energy = None,
     strategy: Annotated[
-        str | None, typer.Option(help="How the widths are chosen.", rich_help_panel=_RUN)
+        str | None,
+        typer.Option(help="How the widths are chosen: exact or greedy.", rich_help_panel=_RUN),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="How layers are scored: loss or taylor.", rich_help_panel=_RUN),
+    ] = None,
+    rounding: Annotated[
+        str | None,
+        typer.Option(help="Of the weights: compensated or nearest.", rich_help_panel=_RUN),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=0, help="Of fine-tuning; 0 for none.", rich_help_panel=_RUN),
+        typer.Option(metavar="N", min=0, help="Of fine-tuning; 0 for none.", rich_help_panel=_RUN),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Of fine-tuning, at its start.", rich_help_panel=_RUN),
     ] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
+            metavar="POINTS",
             min=0,
             help="Exit with code 4 if the accuracy drops by more percentage points.",
             rich_help_panel=_RUN,
@@ -84,8 +98,8 @@ def run(
             "latency": latency,
             "energy": energy,
         },
-        "search": {"strategy": strategy},
-        "finetune": {"epochs": epochs},
+        "search": {"strategy": strategy, "metric": metric, "rounding": rounding},
+        "finetune": {"epochs": epochs, "learning_rate": learning_rate},
         "gates": {"max_drop": max_drop},
         "run": {"out": _text(out), "seed": seed},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,7 @@ from sigmaquant.cli import options
 from sigmaquant.cli.output import print_line, print_table
 from sigmaquant.cli.reading import Config, calibration_batches, data_settings
 from sigmaquant.layers import WIDTHS
-
-if TYPE_CHECKING:
-    from sigmaquant.sensitivity.table import SensitivityTable
+from sigmaquant.scores import SensitivityTable
 
 
 def score(
@@ -22,7 +20,7 @@ def score(
     batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     config: Config = None,
-    metric: Annotated[str, typer.Option(help="How sensitivity is measured.")] = "loss",
+    metric: Annotated[str, typer.Option(help="How layers are scored: loss or taylor.")] = "loss",
     rounding: Annotated[
         str, typer.Option(help="Of the weights: compensated or nearest.")
     ] = "compensated",

@@ -27,7 +27,9 @@ def search(
     ram: options.Ram = None,
     latency: options.Latency = None,
     energy: options.Energy = None,
-    strategy: Annotated[str, typer.Option(help="How the widths are chosen.")] = "exact",
+    strategy: Annotated[
+        str, typer.Option(help="How the widths are chosen: exact or greedy.")
+    ] = "exact",
     out: Annotated[Path, options.OUT] = Path("plan.json"),
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -40,7 +42,7 @@ def search(
     from sigmaquant.costs import cost_table
     from sigmaquant.devices import load_profile
     from sigmaquant.network import Network
-    from sigmaquant.sensitivity.table import SensitivityTable
+    from sigmaquant.scores import SensitivityTable
     from sigmaquant.stages import search as search_plan
 
     table = Network.load(network).table

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import pydantic
 import safetensors
 import safetensors.torch
 import torch
@@ -151,8 +152,12 @@ class QuantizedNetwork(nn.Module):
             raise ArtifactError(f"{path} is not a quantized network of this version of SigmaQuant")
         if metadata["network"] != network.digest():
             raise ArtifactError(f"{path} was made from another network; quantize this one anew")
-        plan = BitPlan.model_validate_json(metadata["plan"])
-        return cls._restored(network, plan, state)
+        try:
+            plan = BitPlan.model_validate_json(metadata["plan"])
+            return cls._restored(network, plan, state)
+        except (pydantic.ValidationError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ArtifactError(f"{path}: the quantized network is damaged: {reason}") from error
 
     @classmethod
     def _restored(cls, network: Network, plan: BitPlan, state: Mapping[str, Tensor]) -> Self:

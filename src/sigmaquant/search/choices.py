@@ -66,6 +66,17 @@ class Choices:
     def __len__(self) -> int:
         return len(self.layer)
 
+    def only(self, kept: IntArray) -> Choices:
+        """Some of the choices, in order; at least one of each layer: (kept,)."""
+        return Choices(
+            layers=self.layers,
+            starts=np.searchsorted(self.layer[kept], np.arange(len(self.layers) + 1)),
+            layer=self.layer[kept],
+            weight_bits=self.weight_bits[kept],
+            costs={metric: values[kept] for metric, values in self.costs.items()},
+            fixed=self.fixed,
+        )
+
     def smallest(self, values: FloatArray) -> IntArray:
         """The choice of each layer with the smallest value, the narrowest at a tie: (layers,)."""
         order = np.lexsort((self.weight_bits, values, self.layer))

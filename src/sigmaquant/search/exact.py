@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sigmaquant.errors import ConfigError, InfeasibleError
-from sigmaquant.search.choices import ADDITIVE, FloatArray, IntArray
+from sigmaquant.search.choices import ADDITIVE
+from sigmaquant.search.core import minimise_from
 from sigmaquant.search.feasibility import starting_plan
 from sigmaquant.search.greedy import climb
 from sigmaquant.search.integer_program import Answer, Cap, Outcome, minimise
 from sigmaquant.search.problem import Problem
-from sigmaquant.search.solution import Solution, Status, solution
+from sigmaquant.search.solution import Solution, solution
 
 TIME_LIMIT_SECONDS = 60.0
 """Far above the second or two that 200 layers with four budgets take."""
@@ -39,24 +40,14 @@ class Exact:
             InfeasibleError: no plan meets the budgets.
         """
         started = time.perf_counter()
-        greedy = climb(problem, starting_plan(problem))
-        answer = minimise(
+        answer = minimise_from(
             problem.choices,
             problem.rises,
             problem.caps(),
+            start=climb(problem, starting_plan(problem)),
             time_limit_seconds=self.time_limit_seconds,
-            start=greedy,
         )
-        chosen = _best(problem.rises, answer.chosen, greedy)
-        status, gap = _proof(answer, problem.rises, chosen)
-        return solution(
-            problem,
-            chosen,
-            strategy="exact",
-            status=status,
-            gap=gap,
-            seconds=time.perf_counter() - started,
-        )
+        return _proven(problem, answer, "rise", time.perf_counter() - started)
 
 
 def least(
@@ -80,29 +71,41 @@ def least(
     _check_metric(metric)
     started = time.perf_counter()
     greedy = climb(problem, starting_plan(problem))
-    rise_cap = Cap(problem.rises, max_rise)
-    known = greedy if rise_cap.holds(greedy) else None
     values = problem.choices.costs[metric]
-    answer = minimise(
-        problem.choices,
-        values,
-        (*problem.caps(), rise_cap),
-        time_limit_seconds=time_limit_seconds,
-        start=known,
-    )
-    if answer.chosen is None and known is None:
+    rise_cap = Cap(problem.rises, max_rise)
+    caps = (*problem.caps(), rise_cap)
+    if rise_cap.holds(greedy):
+        answer = minimise_from(
+            problem.choices, values, caps, start=greedy, time_limit_seconds=time_limit_seconds
+        )
+    else:
+        answer = minimise(problem.choices, values, caps, time_limit_seconds=time_limit_seconds)
+    if answer.chosen is None:
         raise InfeasibleError(_why_not(problem, max_rise, answer, time_limit_seconds))
-    chosen = _best(values, answer.chosen, known)
-    status, gap = _proof(answer, values, chosen)
+    return _proven(problem, answer, metric, time.perf_counter() - started)
+
+
+def _proven(problem: Problem, answer: Answer, minimised: str, seconds: float) -> Solution:
+    """The record of an answer, with what is proven of it."""
+    assert answer.chosen is not None
+    values = problem.rises if minimised == "rise" else problem.choices.costs[minimised]
+    optimal = answer.outcome is Outcome.OPTIMAL
     return solution(
         problem,
-        chosen,
+        answer.chosen,
         strategy="exact",
-        minimised=metric,
-        status=status,
-        gap=gap,
-        seconds=time.perf_counter() - started,
+        minimised=minimised,
+        status="optimal" if optimal else "unproven",
+        gap=0.0 if optimal else _gap(float(values[answer.chosen].sum()), answer.bound),
+        seconds=seconds,
     )
+
+
+def _gap(value: float, bound: float) -> float | None:
+    """How far the optimum may lie below the value, as a share of it."""
+    if value == 0 or not np.isfinite(bound):
+        return None
+    return max(0.0, (value - bound) / abs(value))
 
 
 def _check_metric(metric: str) -> None:
@@ -114,23 +117,12 @@ def _check_metric(metric: str) -> None:
 
 def _why_not(problem: Problem, max_rise: float, answer: Answer, seconds: float) -> str:
     if answer.outcome is Outcome.STOPPED:
-        return f"no plan with a rise of at most {max_rise:.4g} was found in {seconds:.0f} s"
+        return (
+            f"no plan that raises the loss by at most {max_rise:.4g} was found in {seconds:g} s, "
+            "and none was ruled out; allow a little more, or more time"
+        )
     best = Exact(seconds).solve(problem)
     return (
         f"no plan within the budget keeps the rise of the loss to {max_rise:.4g}: the least "
         f"reachable is {best.objective:.4g}; allow that much or raise the budget"
     )
-
-
-def _best(values: FloatArray, *plans: IntArray | None) -> IntArray:
-    found = [plan for plan in plans if plan is not None]
-    return min(found, key=lambda plan: float(values[plan].sum()))
-
-
-def _proof(answer: Answer, values: FloatArray, chosen: IntArray) -> tuple[Status, float | None]:
-    if answer.outcome is Outcome.OPTIMAL:
-        return "optimal", 0.0
-    value = float(values[chosen].sum())
-    if value == 0 or not np.isfinite(answer.bound):
-        return "unproven", None
-    return "unproven", max(0.0, (value - answer.bound) / abs(value))

@@ -17,6 +17,7 @@ from sigmaquant.budget import METRICS, Budget
 from sigmaquant.costs.table import CostTable
 from sigmaquant.errors import InfeasibleError
 from sigmaquant.search.choices import ADDITIVE, Choices, IntArray, same_activations
+from sigmaquant.search.core import minimise_from
 from sigmaquant.search.integer_program import Outcome, budget_caps, minimise
 from sigmaquant.search.problem import Problem
 from sigmaquant.search.reachability import Conflict, MetricReach, Reachability, Share
@@ -145,14 +146,14 @@ def _additive_reach(choices: Choices, metric: str, limit: float | None) -> Metri
 
 def _ram_reach(costs: CostTable, plan: BitPlan, limit: float | None) -> MetricReach:
     peak = costs.peak_ram_bytes(plan)
-    steps = {step.name: costs.step_bytes(plan, step) for step in costs.ram_steps}
-    largest = sorted(steps, key=lambda name: -steps[name])[:_BLAMED]
+    steps = [(step.name, costs.step_bytes(plan, step)) for step in costs.ram_steps]
+    largest = sorted(steps, key=lambda step: -step[1])[:_BLAMED]
     return MetricReach(
         metric="peak_ram_bytes",
         limit=limit,
         least=peak,
         most=peak,
-        largest=tuple(Share(place=name, share=steps[name] / peak) for name in largest if peak > 0),
+        largest=tuple(Share(place=name, share=size / peak) for name, size in largest if size > 0),
     )
 
 
@@ -191,10 +192,18 @@ def _nearest(
         factor = {m: value / limits[m] for m, value in conflict.alternatives.items()}
         metric = min(factor, key=lambda m: factor[m])
         return {**limits, metric: conflict.alternatives[metric]}
-    raised = dict(limits)
-    kept: dict[str, float] = {}
-    for metric in (m for m in ADDITIVE if m in limits):
-        least = _least(choices, metric, kept)
-        assert least is not None, "a plan met the limits kept so far"
-        kept[metric] = raised[metric] = max(limits[metric], least)
+    first, *others = (m for m in ADDITIVE if m in limits)
+    raised, kept = dict(limits), {first: limits[first]}
+    chosen = choices.smallest(choices.costs[first])
+    for metric in others:
+        answer = minimise_from(
+            choices,
+            choices.costs[metric],
+            budget_caps(choices, kept),
+            start=chosen,
+            time_limit_seconds=_TIME_LIMIT_SECONDS,
+        )
+        assert answer.chosen is not None
+        chosen = answer.chosen
+        raised[metric] = kept[metric] = max(limits[metric], choices.total(metric, chosen))
     return raised

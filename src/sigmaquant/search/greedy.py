@@ -6,9 +6,9 @@ wide step may be cheaper than a narrow one, or free.
 
 The best upgrade spends least of the budgets for what it gains. *Spent* is the sum, over the
 budgets, of the share it takes of what is left. What is left and not the whole, so that the
-scarcest budget weighs most; Toyoda 1975 weighs the resources of 0-1 programs likewise. Over 30
-random tables of 60 layers and three tight budgets its plans scored 1 % over the optimum in the
-median and 4 % on average; with shares of the whole they were 20 % and more over it.
+scarcest budget weighs most; Toyoda 1975 weighs the resources of 0-1 programs likewise. In
+trials with random tables (60 to 200 layers, three tight budgets) its plans scored a median of 1 to
+4 % over the optimum; with shares of the whole it was 17 % and more on average.
 """
 
 from __future__ import annotations

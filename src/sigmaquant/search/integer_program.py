@@ -20,8 +20,10 @@ _ROW_SCALE = 1e4
 """A limit's size inside HiGHS, whose absolute tolerance of 1e-6 is then 1e-10 of the limit."""
 _OBJECTIVE_SCALE = 1e4
 """The objective's span inside HiGHS, whose absolute gap of 1e-6 is then 1e-10 of the span."""
+_CUTS = 20
+"""How many plans that overstep a limit within that tolerance are cut off one by one."""
 _TIGHTENING = 1e-9
-"""By how much of itself a limit is lowered when a plan oversteps it within HiGHS's tolerance."""
+"""By how much of itself a limit is lowered where there are more of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +101,39 @@ def minimise(
         choices: what can be chosen.
         objective: (choices,).
         caps: limits; an answer keeps them to the last bit, not to a solver's tolerance.
-        time_limit_seconds: of one solve; a second one is rare, where a plan lies on a limit.
+        time_limit_seconds: of one solve; more are needed only where plans lie just above a limit.
         relative_gap: how far from the optimum counts as optimal.
         start: (layers,) a known plan, to begin from.
     """
-    while True:
-        answer = _solve(choices, objective, caps, time_limit_seconds, relative_gap, start)
+    cuts: list[Cap] = []
+    for _ in range(_CUTS):
+        answer = _solve(choices, objective, [*caps, *cuts], time_limit_seconds, relative_gap, start)
         chosen = answer.chosen
         if chosen is None or all(cap.holds(chosen) for cap in caps):
             return answer
-        caps = [cap if cap.holds(chosen) else cap.tightened() for cap in caps]
+        cuts.append(_any_but(choices, chosen))
+    tightened = [cap.tightened() for cap in caps]
+    return _solve(choices, objective, tightened, time_limit_seconds, relative_gap, start)
+
+
+def _any_but(choices: Choices, chosen: IntArray) -> Cap:
+    """A cap that every plan keeps but one."""
+    taken = np.isin(np.arange(len(choices)), chosen).astype(float)
+    return Cap(taken, limit=len(choices.layers) - 1)
+
+
+def cap_prices(choices: Choices, objective: FloatArray, caps: Sequence[Cap]) -> FloatArray:
+    """What the relaxed program would pay for one more unit of each cap: (caps,), none negative.
+
+    The relaxation may take shares of several choices of a layer, so it is a linear program.
+    """
+    scale = _OBJECTIVE_SCALE / _span(choices, objective)
+    solver = _silent_solver()
+    solver.passModel(_relaxation(choices, objective * scale, caps))
+    solver.run()
+    duals = np.array(solver.getSolution().row_dual)[len(choices.layers) :]
+    units = np.array([cap.unit * scale / _ROW_SCALE for cap in caps])
+    return np.asarray(np.maximum(-duals, 0.0) / units)
 
 
 def _solve(
@@ -120,17 +145,26 @@ def _solve(
     start: IntArray | None,
 ) -> Answer:
     scale = _OBJECTIVE_SCALE / _span(choices, objective)
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]  # its constructor has no annotations
-    solver.silent()
+    solver = _silent_solver()
     solver.setOptionValue("time_limit", time_limit_seconds)
     solver.setOptionValue("mip_rel_gap", relative_gap)
-    solver.passModel(_model(choices, objective * scale, caps))
+    # It solves ever new subproblems around the relaxation: a third of all time, for nothing here.
+    solver.setOptionValue("mip_heuristic_run_rens", False)
+    model = _relaxation(choices, objective * scale, caps)
+    model.integrality_ = [highspy.HighsVarType.kInteger] * len(choices)
+    solver.passModel(model)
     if start is not None:
         known = highspy.HighsSolution()
         known.col_value = np.isin(np.arange(len(choices)), start).astype(float).tolist()
         solver.setSolution(known)
     solver.run()
     return _answer(solver, choices, scale)
+
+
+def _silent_solver() -> highspy.Highs:
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]  # its constructor has no annotations
+    solver.silent()
+    return solver
 
 
 def _span(choices: Choices, objective: FloatArray) -> float:
@@ -140,8 +174,8 @@ def _span(choices: Choices, objective: FloatArray) -> float:
     return float(spans.sum()) or 1.0
 
 
-def _model(choices: Choices, objective: FloatArray, caps: Sequence[Cap]) -> highspy.HighsLp:
-    """A binary column for each choice; an equality row for each layer, then a row for each cap."""
+def _relaxation(choices: Choices, objective: FloatArray, caps: Sequence[Cap]) -> highspy.HighsLp:
+    """Columns: a share of each choice. Rows: the shares of a layer add up to 1; then the caps."""
     layers, count = len(choices.layers), len(choices)
     factors = [_ROW_SCALE / cap.unit for cap in caps]
     room = [(cap.limit - cap.fixed) * factor for cap, factor in zip(caps, factors, strict=True)]
@@ -157,7 +191,6 @@ def _model(choices: Choices, objective: FloatArray, caps: Sequence[Cap]) -> high
     model.a_matrix_.start_ = np.arange(count + 1) * (1 + len(caps))
     model.a_matrix_.index_ = np.column_stack([choices.layer, *cap_rows]).ravel()
     model.a_matrix_.value_ = np.column_stack([np.ones(count), *scaled]).ravel()
-    model.integrality_ = [highspy.HighsVarType.kInteger] * count
     return model
 
 

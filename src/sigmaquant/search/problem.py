@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +11,9 @@ from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
 from sigmaquant.costs.table import CostTable
 from sigmaquant.errors import ArtifactError, DeviceError
+from sigmaquant.scores import SensitivityTable
 from sigmaquant.search.choices import Choices, FloatArray, IntArray, same_activations
 from sigmaquant.search.integer_program import Cap, budget_caps
-
-if TYPE_CHECKING:
-    from sigmaquant.sensitivity.table import SensitivityTable
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,9 +113,10 @@ class Reachability(Frozen):
         least = format_cost(reach.metric, reach.least)
         start = f"{_budget(reach.metric, reach.limit)} cannot be met on {self.device}: "
         if reach.metric == "peak_ram_bytes":
+            where = f", at {reach.largest[0].place}" if reach.largest else ""
             return (
-                f"{start}with {self.activation_bits}-bit activations the peak is {least}, at "
-                f"{reach.largest[0].place}, whatever the weight widths; a smaller input lowers it."
+                f"{start}with {self.activation_bits}-bit activations the peak is {least}{where}, "
+                "whatever the weight widths; a smaller input lowers it."
             )
         blame = [f"{share.place} takes {share.share:.0%}" for share in reach.largest]
         return f"{start}the least reachable is {least}, of which {_joined(blame)}."
@@ -137,13 +138,13 @@ class Reachability(Frozen):
 def rounded_up(metric: str, value: float) -> str:
     """A cost for people, rounded so that it is enough when it is set as the budget.
 
-    >>> rounded_up("flash_bytes", 100_001)
+    >>> rounded_up("flash_bytes", 100_006)
     '97.67 KiB'
     """
     name, text = BUDGET_NAMES[metric], format_cost(metric, value)
     raised = value
     while Budget(**{name: text}).limits()[metric] < value:
-        raised *= 1.0005
+        raised *= 1.0001
         text = format_cost(metric, raised)
     return text
 

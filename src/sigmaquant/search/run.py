@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sigmaquant.budget import Budget
 from sigmaquant.costs.table import CostTable
+from sigmaquant.scores import SensitivityTable
 from sigmaquant.search.problem import problem
 from sigmaquant.search.solution import Solution
 from sigmaquant.search.strategies import strategy_named
 from sigmaquant.search.uniform import never_worse_than_uniform
-
-if TYPE_CHECKING:
-    from sigmaquant.sensitivity.table import SensitivityTable
 
 
 def search(

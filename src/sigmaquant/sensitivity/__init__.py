@@ -5,6 +5,6 @@ rounding mislead below 4 bits, where error-compensated rounding changes which la
 """
 
 from sigmaquant.sensitivity.score import METRICS, Metric, score
-from sigmaquant.sensitivity.table import Score, SensitivityTable
+from sigmaquant.scores import Score, SensitivityTable
 
 __all__ = ["METRICS", "Metric", "Score", "SensitivityTable", "score"]

@@ -9,7 +9,7 @@ import pydantic
 from torch import Tensor
 
 from sigmaquant.artifact import Artifact
-from sigmaquant.sensitivity.table import Score
+from sigmaquant.scores import Score
 
 
 class Sums(Artifact):

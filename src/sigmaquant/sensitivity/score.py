@@ -18,7 +18,7 @@ from sigmaquant.quantized import ROUNDINGS
 from sigmaquant.sensitivity.accumulate import Sums, resume
 from sigmaquant.sensitivity.candidates import Candidates, weight_candidates
 from sigmaquant.sensitivity.loss import LossMetric
-from sigmaquant.sensitivity.table import SensitivityTable
+from sigmaquant.scores import SensitivityTable
 from sigmaquant.sensitivity.taylor import TaylorMetric
 
 

@@ -1,11 +1,11 @@
 """``taylor``: the expected loss rise to second order, from one backward pass.
 
-With labels drawn from the network's own output, the Fisher matrix is the Hessian of the KL
-divergence at the float network, so the rise caused by a small change dW of one layer is
-1/2 E[(g . dz)^2] with g the gradient at the layer's output z and dz the change there (empirical
-Fisher; the same expansion as in Hassibi & Stork 1993, eq. 1). g . dz is linear in dW: it is the
-inner product of the sample's own weight gradient with dW. So each sample's weight gradient is
-formed once, and any number of candidates costs one matrix product.
+The Fisher matrix F is the Hessian of the KL divergence at the float network, so the rise caused by
+a small change dW of one layer is 1/2 dz^T F dz with dz the change of the layer's output z (the same
+expansion as in Hassibi & Stork 1993, eq. 1). A scalar whose gradient at z is a random g with
+E[g g^T] = F turns this into 1/2 E[(g . dz)^2]. g . dz is linear in dW: it is the inner product of
+the sample's own weight gradient with dW. So each sample's weight gradient is formed once, and any
+number of candidates costs one matrix product.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TaylorMetric:
     """See the module.
 
     Attributes:
-        seed: of the sampled labels.
+        seed: of the random directions.
     """
 
     seed: int = 0
@@ -83,12 +83,14 @@ class TaylorMetric:
 
 
 def _pseudo_loss(output: Tensor, generator: torch.Generator) -> Tensor:
-    if is_class_score(output):
-        log_p = log_probabilities(output)
-        labels = torch.multinomial(log_p.detach().exp(), 1, generator=generator)
-        return -log_p.gather(1, labels).sum()
-    # E[(e . dy)^2] = |dy|^2 for standard normal e: the relative squared error of ``divergence``.
+    # E[(e . v)^2] = |v|^2 for standard normal e.
     noise = torch.randn(output.shape, generator=generator)
+    if is_class_score(output):
+        # |v|^2 = sum_y p_y (d log p_y)^2, twice the KL divergence of a small step. Drawn labels
+        # would do too, but a sure network almost never draws one that says anything.
+        log_p = log_probabilities(output)
+        return (log_p.detach().exp().sqrt() * noise * log_p).sum()
+    # |v|^2 = |dy|^2, scaled to the relative squared error of ``divergence``.
     elements = output[0].numel() * output.detach().square().mean().clamp_min(1e-30)
     return (noise * output).sum() * (2.0 / elements).sqrt()
 

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sigmaquant.errors import ArtifactError, ConfigError, DataError, ModelError, OutputError
+from sigmaquant.layers import WIDTHS
+from sigmaquant.network import capture
+from sigmaquant.sensitivity import METRICS, SensitivityTable, score
+from sigmaquant.sensitivity.accumulate import Sums
+from tests import nets
+
+
+def squares(outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
+    return outputs[0].square().mean()
+
+
+class Interrupted:
+    """A loss that fails at a certain call, as a killed run would end."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def __call__(self, outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return squares(outputs, target)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_table_holds_every_layer_and_width(metric: str, tmp_path: Path) -> None:
+    network, data = nets.captured("resnet"), nets.loader("resnet")
+    table = score(network, data, metric=metric, seed=3)
+    assert list(table.scores) == [layer.name for layer in network.table.layers]
+    assert all(tuple(by_width) == WIDTHS for by_width in table.scores.values())
+    assert (table.metric, table.loss, table.rounding) == (metric, "divergence", "compensated")
+    assert (table.samples, table.seed, table.float_loss) == (16, 3, 0)
+    assert all(
+        s.standard_error > 0 for by_width in table.scores.values() for s in by_width.values()
+    )
+    table.save(tmp_path / "scores.json")
+    assert SensitivityTable.load(tmp_path / "scores.json") == table
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_killed_run_goes_on_where_it_stopped(metric: str, tmp_path: Path) -> None:
+    network, data = nets.captured("mlp"), nets.loader("mlp")
+    checkpoint = tmp_path / "scores.partial"
+    uninterrupted = score(network, data, metric=metric, loss=Interrupted(1000))
+    # Calls of the loss a batch: the float outputs, then the gradient or each candidate.
+    a_batch = 1 + (len(WIDTHS) * 2 if metric == "loss" else 1)
+    with pytest.raises(KeyboardInterrupt):
+        score(
+            network, data, metric=metric, loss=Interrupted(2 * a_batch + 1), checkpoint=checkpoint
+        )
+    assert Sums.load(checkpoint).batches == 2
+    remaining = Interrupted(2 * a_batch)
+    resumed = score(network, data, metric=metric, loss=remaining, checkpoint=checkpoint)
+    assert remaining.left == 0
+    assert resumed == uninterrupted
+    assert not checkpoint.exists()
+
+
+def test_a_checkpoint_of_other_work_is_not_taken_up(tmp_path: Path) -> None:
+    network, data = nets.captured("mlp"), nets.loader("mlp")
+    checkpoint = tmp_path / "scores.partial"
+    expected = score(network, data, rounding="nearest")
+    with pytest.raises(KeyboardInterrupt):
+        score(network, data, loss=Interrupted(20), checkpoint=checkpoint)
+    assert score(network, data, rounding="nearest", checkpoint=checkpoint) == expected
+
+
+def test_means_and_standard_errors() -> None:
+    values = torch.tensor([0.5, 1.0, 4.0, 2.0, 0.25])
+    sums = Sums(inputs="")
+    for part in values.split(2):
+        sums = sums.plus({"a": {2: part}}, torch.ones(len(part)))
+    (found,) = sums.scores()["a"].values()
+    assert (sums.samples, sums.batches, sums.float_loss) == (5, 3, 5.0)
+    assert found.rise == pytest.approx(float(values.mean()))
+    assert found.standard_error == pytest.approx(float(values.std()) / 5**0.5)
+
+
+def test_one_sample_has_no_spread() -> None:
+    sums = Sums(inputs="").plus({"a": {2: torch.ones(1)}}, torch.zeros(1))
+    assert sums.scores()["a"][2].standard_error == 0
+
+
+def nan_loss(outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
+    return outputs[0].mean() * torch.nan
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_loss_that_is_not_finite(metric: str) -> None:
+    with pytest.raises(DataError, match="the loss is not finite with hidden at 2 bits"):
+        score(nets.captured("mlp"), nets.loader("mlp"), metric=metric, loss=nan_loss)
+
+
+class Label(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x).argmax(1)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_outputs_that_tell_nothing(metric: str) -> None:
+    network = capture(Label(), torch.ones(2, 4))
+    with pytest.raises(ModelError, match="without its final argmax"):
+        score(network, [torch.ones(2, 4)], metric=metric)
+
+
+def test_errors(tmp_path: Path) -> None:
+    network, data = nets.captured("mlp"), nets.loader("mlp")
+    with pytest.raises(ConfigError, match="unknown metric 'lost'; known: loss, taylor"):
+        score(network, data, metric="lost")
+    with pytest.raises(ConfigError, match="unknown rounding 'up'; known: compensated, nearest"):
+        score(network, data, rounding="up")
+    with pytest.raises(DataError, match="gave no samples"):
+        score(network, [])
+    checkpoint = tmp_path / "scores.partial"
+    checkpoint.write_text("{")
+    with pytest.raises(ArtifactError, match="is not a Sums"):
+        score(network, data, checkpoint=checkpoint)
+    with pytest.raises(OutputError):
+        score(network, data, checkpoint=checkpoint / "below")

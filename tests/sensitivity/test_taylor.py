@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from sigmaquant.calibration import Batch, read_batches
+from sigmaquant.layers import WIDTHS
+from sigmaquant.network import Network, capture
+from sigmaquant.network.normalise import arguments_of
+from sigmaquant.network.runner import call
+from sigmaquant.sensitivity import score, taylor
+from sigmaquant.sensitivity.candidates import Candidate, layer_weight, weight_candidates
+from sigmaquant.sensitivity.loss import LossMetric
+from sigmaquant.sensitivity.taylor import TaylorMetric
+from tests import nets
+
+
+def nothing() -> None:
+    pass
+
+
+def small_step(network: Network, size: float) -> dict[str, dict[int, Candidate]]:
+    """One candidate: the only layer, moved a little in a random direction."""
+    ((layer, (node,)),) = network.layer_nodes().items()
+    weight = layer_weight(network, node)
+    generator = torch.Generator().manual_seed(1)
+    moved = weight + size * torch.randn(weight.shape, generator=generator)
+    shift = size * torch.randn(len(weight), generator=generator)
+    return {layer: {2: Candidate(moved.detach(), shift)}}
+
+
+def mean_rise(metric: LossMetric | TaylorMetric, network: Network, x: Tensor, size: float) -> float:
+    candidates = small_step(network, size)
+    rises, _ = metric.rises(network, Batch((x,)), candidates, None, nothing)
+    ((by_width),) = rises.values()
+    return float(by_width[2].mean())
+
+
+def linear_network(model: nn.Module) -> tuple[Network, Tensor]:
+    x = torch.randn(4096, 5, generator=torch.Generator().manual_seed(0))
+    return capture(model.eval(), x[:2]), x
+
+
+def test_for_a_linear_layer_and_softmax_it_is_the_divergence_of_a_small_step() -> None:
+    torch.manual_seed(0)
+    network, x = linear_network(nn.Sequential(nn.Linear(5, 4), nn.Softmax(dim=1)))
+    exact = mean_rise(LossMetric(), network, x, 0.02)
+    estimates = [mean_rise(TaylorMetric(seed), network, x, 0.02) for seed in range(8)]
+    assert sum(estimates) / 8 == pytest.approx(exact, rel=0.03)
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0])
+def test_for_a_linear_regression_it_is_exact_whatever_the_step(size: float) -> None:
+    torch.manual_seed(1)
+    network, x = linear_network(nn.Sequential(nn.Linear(5, 6), nn.Unflatten(1, (2, 3))))
+    exact = mean_rise(LossMetric(), network, x, size)
+    estimates = [mean_rise(TaylorMetric(seed), network, x, size) for seed in range(8)]
+    assert sum(estimates) / 8 == pytest.approx(exact, rel=0.03)
+
+
+def total(outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
+    """A loss that needs no random draw."""
+    return torch.stack([(y * y + y).sum() / len(y) for y in outputs]).sum()
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet", "mobilenet", "shuffle", "conv1d", "attention", "tied", "unknown"]
+)
+@pytest.mark.parametrize("elements", [2**26, 1])
+def test_changes_are_gradients_times_changes_of_the_layers_outputs(
+    name: str, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taylor, "_GRADIENT_ELEMENTS", elements)
+    network = nets.captured(name)
+    (batch,) = read_batches([nets.samples(name)], network)
+    candidates = weight_candidates(network, [batch], "compensated")
+    rises, _ = TaylorMetric().rises(network, batch, candidates, total, nothing)
+
+    runner = network.runner()
+    leaf = batch.inputs[0].clone().requires_grad_()
+    values = runner.values((leaf, *batch.inputs[1:]))
+    loss = total(runner.outputs(values), None) * len(batch)
+    for layer, calls in network.layer_nodes().items():
+        gradients = torch.autograd.grad(loss, [values[c] for c in calls], retain_graph=True)
+        for bits in (2, 8):
+            candidate = candidates[layer][bits]
+            change = torch.zeros(len(batch))
+            for node, gradient in zip(calls, gradients, strict=True):
+                _, weight, bias, *_ = arguments_of(node)
+                moved = {weight: candidate.weight, bias: values[bias] + candidate.bias_shift}
+                dz = call(node, {**values, **moved}) - values[node]
+                change += (gradient * dz).detach().flatten(1).sum(1)
+            expected = 0.5 * change.square()
+            assert torch.allclose(rises[layer][bits], expected, rtol=2e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("rounding", ["compensated", "nearest"])
+def test_it_ranks_layers_and_widths_as_the_loss_does(rounding: str, trained) -> None:
+    data = [trained.images[i : i + 128] for i in (0, 128)]
+    tables = [
+        score(trained.network, data, metric=metric, rounding=rounding)
+        for metric in ("loss", "taylor")
+    ]
+    rises = [
+        [table.rise(layer, bits) for layer in table.scores for bits in WIDTHS] for table in tables
+    ]
+    assert stats.spearmanr(*rises).statistic > 0.96
+
+
+def test_draws_depend_on_the_seed_alone(trained) -> None:
+    data = [trained.images[:32]]
+    scores = [score(trained.network, data, metric="taylor", seed=s).scores for s in (0, 0, 1)]
+    assert scores[0] == scores[1]
+    assert scores[0] != scores[2]

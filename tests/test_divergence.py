@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sigmaquant.calibration import Batch
+from sigmaquant.divergence import divergence, is_class_score, sample_losses
+from sigmaquant.errors import ModelError
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_class_scores_count_with_their_divergence() -> None:
+    a, b = randn(5, 4), randn(5, 4, seed=1)
+    p, q = a.softmax(1), b.softmax(1)
+    expected = (p * (p / q).log()).sum(1)
+    assert torch.allclose(divergence([a], [b]), expected, atol=1e-6)
+
+
+def test_logits_log_probabilities_and_probabilities_count_the_same() -> None:
+    a, b = randn(5, 4), randn(5, 4, seed=1)
+    expected = divergence([a], [b])
+    assert torch.allclose(divergence([a.softmax(1)], [b.softmax(1)]), expected, atol=1e-5)
+    assert torch.allclose(divergence([a.log_softmax(1)], [b.log_softmax(1)]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (5, 3, 4), (5,)])
+def test_other_outputs_count_with_their_relative_squared_error(shape: tuple[int, ...]) -> None:
+    a, b = randn(*shape), randn(*shape, seed=1)
+    assert not is_class_score(a)
+    expected = (a - b).square().reshape(5, -1).mean(1) / a.square().mean()
+    assert torch.allclose(divergence([a], [b]), expected, atol=1e-5)
+
+
+def test_outputs_add_up_and_integers_do_not_count() -> None:
+    a, b = randn(5, 4), randn(5, 4, seed=1)
+    c, d = randn(5, 2, 3), randn(5, 2, 3, seed=1)
+    both = divergence([a, c, torch.zeros(5).long()], [b, d, torch.ones(5).long()])
+    assert torch.allclose(both, divergence([a], [b]) + divergence([c], [d]))
+
+
+def test_nothing_is_lost_where_nothing_moves() -> None:
+    a = randn(5, 4)
+    assert torch.equal(divergence([a], [a]), torch.zeros(5))
+    zero = torch.zeros(5, 2, 2)
+    assert torch.equal(divergence([zero], [zero]), torch.zeros(5))
+
+
+def test_outputs_that_tell_nothing_are_refused() -> None:
+    labels = torch.zeros(5).long()
+    with pytest.raises(ModelError, match=r"without its final argmax"):
+        divergence([labels], [labels])
+
+
+def test_a_users_loss_gives_its_mean_to_every_sample() -> None:
+    scores, labels = randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
+    batch = Batch((randn(5, 2),), labels)
+    found = sample_losses(
+        (scores,), (scores,), batch, lambda outputs, y: F.cross_entropy(outputs[0], y)
+    )
+    assert torch.equal(found, F.cross_entropy(scores, labels).expand(5))

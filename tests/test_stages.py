@@ -1,0 +1,79 @@
+"""What a search adds for its device, and an export for its check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sigmaquant as sq
+from sigmaquant.errors import OutputError
+from sigmaquant.lowering import lower
+from sigmaquant.stages import limited_by_memory, random_inputs
+
+
+@pytest.mark.parametrize(
+    ("asked", "limits"),
+    [
+        ({}, {"flash_bytes": 2_084_864, "peak_ram_bytes": 655_360}),
+        ({"flash": "1 KiB"}, {"flash_bytes": 1024, "peak_ram_bytes": 655_360}),
+        ({"flash": "8 MiB", "ram": 500}, {"flash_bytes": 2_084_864, "peak_ram_bytes": 500}),
+        ({"latency": "1 ms"}, {"latency_ms": 1.0}),
+    ],
+)
+def test_the_smaller_of_budget_and_memory_counts(
+    asked: dict[str, str], limits: dict[str, float]
+) -> None:
+    found = limited_by_memory(sq.Budget(**asked), sq.load_profile("cortex-m4")).limits()
+    assert found.items() >= limits.items()
+
+
+def test_unknown_memory_is_no_limit() -> None:
+    assert limited_by_memory(sq.Budget(), sq.load_profile("shift-add")).limits() == {}
+
+
+class TwoInputs(nn.Module):
+    """Two inputs, one of which is never quantized."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+        scores: Tensor = self.layer(x)
+        return scores.softmax(-1) + offset.exp()
+
+
+@pytest.fixture(scope="module")
+def quantized() -> sq.QuantizedNetwork:
+    torch.manual_seed(0)
+    inputs = (torch.randn(8, 4) + 5, torch.randn(8, 3))
+    network = sq.capture(TwoInputs().eval(), inputs)
+    return sq.quantize(network, sq.BitPlan.uniform(network.table, 4), [inputs])
+
+
+def test_random_inputs_cover_the_range_of_each_input(quantized: sq.QuantizedNetwork) -> None:
+    program = lower(quantized)
+    arrays = random_inputs(program, 200)
+    assert [array.shape for array in arrays.values()] == [(200, 4), (200, 3)]
+    assert all(array.dtype == np.float32 for array in arrays.values())
+    first, second = arrays.values()
+    assert first.max() > 5
+    assert abs(second).max() <= 1
+    again = random_inputs(program, 200)
+    assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
+
+
+def test_export_needs_no_data(quantized: sq.QuantizedNetwork, tmp_path: Path) -> None:
+    verification = sq.export(quantized, tmp_path / "model.onnx")
+    assert verification.samples == 32
+    assert (tmp_path / "model.onnx").stat().st_size == verification.file_bytes
+
+
+def test_an_unwritable_place(quantized: sq.QuantizedNetwork, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        sq.export(quantized, tmp_path / "file" / "model.onnx")
