@@ -5,7 +5,7 @@
     SigmaQuantError
     ├── InputError                 exit code 2: the request cannot be carried out as given
     │   ├── UnitError              "12 kilobits" is not a size
-    │   ├── ConfigError            a TOML file: unknown key, wrong type; names file, line, nearest key
+    │   ├── ConfigError            an unknown key or option, a wrong type; names the nearest
     │   ├── DataError              empty loader, NaN, shapes that do not fit, unreadable file
     │   ├── ModelError             a model that cannot be loaded or captured
     │   ├── DeviceError            an unknown device or a profile that does not cover the network

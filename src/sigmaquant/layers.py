@@ -95,7 +95,7 @@ class StepSpec(Frozen):
         name: the operator's place in the network.
         operator: "conv", "depthwise_conv", "linear", "add", "concat", "max_pool", ...
         layer: the layer whose weights it uses, if any.
-        live: names of the tensors in memory while it runs: inputs, output, and what later steps need.
+        live: names of the tensors in memory while it runs: inputs, output, what later steps need.
         output: the tensor it writes.
         quantized: False where the operator runs in float.
     """

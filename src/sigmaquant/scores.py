@@ -1,4 +1,4 @@
-"""The result of scoring, without torch: how much the loss rises when one layer alone is quantized."""
+"""The result of scoring: how much the loss rises when one layer alone is quantized."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ import pytest
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
 from sigmaquant.costs.table import ChoiceCost, CostTable, RamStep
-from sigmaquant.search.problem import problem
 from sigmaquant.scores import Score, SensitivityTable
+from sigmaquant.search.problem import problem
 
 
 def choice_cost(values):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ _LOGGER = logging.getLogger("sigmaquant")
 
 def log_to_stderr() -> None:
     """Let the package's messages appear, without decoration."""
+    # What torch.export warns of in its own code is no use to a user of this command.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     _LOGGER.handlers = [handler]

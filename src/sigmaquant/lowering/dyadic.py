@@ -3,8 +3,8 @@
 A runtime adds two quantized tensors as q_c = round(q_a s_a/s_c + q_b s_b/s_c + ...) in float32,
 with or without fused multiply-add. If both ratios are short dyadic fractions R / 2^f, every
 product and sum is exact in float32, so that the order of operations cannot matter and the result
-is an integer formula. Moving a scale onto such a ratio changes it by about one part in 2^f: far
-less than any calibration is worth.
+is an integer formula. Moving a scale onto such a ratio changes the ratio by about 2^-f at most: a
+fraction of the sum's own step, and far less than any calibration is worth.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from sigmaquant.errors import UnsupportedError
+
 _MANTISSA_BITS = 24
 _MOST_FRACTION_BITS = 14
+_LARGEST_RATIO = 2.0**13
 
 
 def dyadic_scales(
     scales: Mapping[str, float], sums: Iterable[tuple[str, str]]
-) -> tuple[dict[str, float], int]:
+) -> tuple[dict[str, float], dict[str, int]]:
     """Move the scales of summands so that float32(s_a) / float32(s_c) = R / 2^f exactly.
 
     Args:
@@ -28,28 +31,40 @@ def dyadic_scales(
             group at most, and never in a circle: ``network.encodings`` sees to that.
 
     Returns:
-        The new scales and f.
+        The new scales, and f by the sum's group.
+
+    Raises:
+        UnsupportedError: a sum is so small beside its summands that float32 cannot hold both.
     """
     above = dict(sums)
-    fraction_bits = _fraction_bits(
-        max((scales[a] / scales[c] for a, c in above.items()), default=1)
-    )
+    largest: dict[str, float] = {}
+    for summand, total in above.items():
+        largest[total] = max(largest.get(total, 1.0), scales[summand] / scales[total])
+    fraction_bits = {total: _fraction_bits(total, ratio) for total, ratio in largest.items()}
     done = {group: scale for group, scale in scales.items() if group not in above}
 
     def settle(group: str) -> float:
         if group not in done:
-            done[group] = _nearest_dyadic(scales[group], settle(above[group]), fraction_bits)
+            total = above[group]
+            done[group] = _nearest_dyadic(scales[group], settle(total), fraction_bits[total])
         return done[group]
 
     return {group: settle(group) for group in scales}, fraction_bits
 
 
-def _fraction_bits(largest_ratio: float) -> int:
+def _fraction_bits(group: str, largest_ratio: float) -> int:
     """The most fraction bits with which a sum of two 8-bit values stays exact in float32.
 
-    The largest intermediate is z_c + 2 terms of 255 R_a and 255 R_b.
+    The largest intermediate holds the sum's zero point and, of both summands, 255 R for the
+    integer and 255 R for the zero point.
     """
-    magnitude = 255 * (1 + 4 * max(1.0, largest_ratio))
+    if largest_ratio > _LARGEST_RATIO:
+        raise UnsupportedError(
+            f"the sum at {group} is {largest_ratio:.3g} times finer than one of its summands, so "
+            "that they cancel to nothing; calibrate with data on which they don't, or keep the sum "
+            "out of the network"
+        )
+    magnitude = 255 * (1 + 4 * largest_ratio)
     return min(_MOST_FRACTION_BITS, _MANTISSA_BITS - int(np.ceil(np.log2(magnitude))))
 
 

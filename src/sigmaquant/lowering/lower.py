@@ -84,7 +84,7 @@ class _Lowering:
         self._weights: dict[str, Weights] = {}
         self._encodings, self._fraction_bits = self._settle_encodings()
 
-    def _settle_encodings(self) -> tuple[dict[str, Encoding], int]:
+    def _settle_encodings(self) -> tuple[dict[str, Encoding], dict[str, int]]:
         groups = self._network.table.groups
         ranges = {g: self._quantized.activation_quantizer(g).encoding() for g in groups}
         scales, fraction_bits = dyadic_scales(
@@ -242,7 +242,10 @@ class _Lowering:
     def lower_add(self, node: Node) -> None:
         """A sum of two tensors."""
         inputs = self._input(node, 0), self._input(node, 1)
-        self._emit(node, lambda name, out: Add(name, inputs, out, self._fraction_bits))
+        # Summands in the sum's own group have a ratio of one, which needs no fraction.
+        group = self._parts.groups[self._parts.fused.get(node, node)]
+        fraction_bits = self._fraction_bits.get(group, 0)
+        self._emit(node, lambda name, out: Add(name, inputs, out, fraction_bits))
 
     def lower_average(self, node: Node) -> None:
         """A global average or an average pool."""

@@ -4,7 +4,7 @@ A score is about one layer alone, quantized with the rounding that will ship. Sc
 rounding mislead below 4 bits, where error-compensated rounding changes which layers are fragile.
 """
 
-from sigmaquant.sensitivity.score import METRICS, Metric, score
 from sigmaquant.scores import Score, SensitivityTable
+from sigmaquant.sensitivity.score import METRICS, Metric, score
 
 __all__ = ["METRICS", "Metric", "Score", "SensitivityTable", "score"]

@@ -15,10 +15,10 @@ from sigmaquant.errors import ConfigError, DataError
 from sigmaquant.network import Network
 from sigmaquant.progress import progress_bar
 from sigmaquant.quantized import ROUNDINGS
+from sigmaquant.scores import SensitivityTable
 from sigmaquant.sensitivity.accumulate import Sums, resume
 from sigmaquant.sensitivity.candidates import Candidates, weight_candidates
 from sigmaquant.sensitivity.loss import LossMetric
-from sigmaquant.scores import SensitivityTable
 from sigmaquant.sensitivity.taylor import TaylorMetric
 
 
