@@ -35,6 +35,9 @@ METRIC = "top1_percent"
 DEVICE = "cortex-m7"  # stores every width 2..8 packed, so that flash is what the file holds
 LATENCY_THREADS = 1
 
+_LATENCY_BATCH = 32
+_LEAST_ROUNDS = 30
+
 _CALIBRATION_BATCH = 100
 _TRAINING_BATCH = 128
 _VERIFIED_IMAGES = 64
@@ -160,7 +163,7 @@ class CifarBench:
             path = self.float_path
         with watch.stage("evaluate"):
             value = top1_percent(path, self._test_inputs, self._test_labels)
-        (latency_ms,) = self._latency_ms([path])
+        (latency_ms,) = self._latency_ms([path], 1)
         table = self.network.table
         biases = sum(layer.channels for layer in table.layers)
         size = path.stat().st_size
@@ -175,6 +178,7 @@ class CifarBench:
             file_bytes=size,
             float_file_bytes=size,
             latency_ratio_float=1.0,
+            latency_ratio_float_batch32=1.0,
             seconds=watch.seconds,
             samples=len(self._test_labels),
             latency_ms=latency_ms,
@@ -236,7 +240,8 @@ class CifarBench:
             export_onnx(program, path, {name: self._test_inputs[:_VERIFIED_IMAGES]})
         with watch.stage("evaluate"):
             value = top1_percent(path, self._test_inputs, self._test_labels)
-        float_ms, latency_ms = self._latency_ms([self.float_path, path])
+        float_ms, latency_ms = self._latency_ms([self.float_path, path], 1)
+        batch_float_ms, batch_ms = self._latency_ms([self.float_path, path], _LATENCY_BATCH)
         plan = candidate.quantized.plan
         return BenchRow(
             network=self.name,
@@ -249,6 +254,7 @@ class CifarBench:
             file_bytes=path.stat().st_size,
             float_file_bytes=baseline.file_bytes,
             latency_ratio_float=latency_ms / float_ms,
+            latency_ratio_float_batch32=batch_ms / batch_float_ms,
             seconds=watch.seconds,
             samples=len(self._test_labels),
             latency_ms=latency_ms,
@@ -256,10 +262,10 @@ class CifarBench:
             weight_bits=plan.weight_bits,
         )
 
-    def _latency_ms(self, paths: list[Path]) -> list[float]:
-        return interleaved_latency_ms(
-            paths, self._test_inputs[:1], LATENCY_THREADS, self.settings.latency_rounds
-        )
+    def _latency_ms(self, paths: list[Path], batch: int) -> list[float]:
+        """Median time of a batch in each file; larger batches take fewer turns."""
+        rounds = max(_LEAST_ROUNDS, self.settings.latency_rounds // batch)
+        return interleaved_latency_ms(paths, self._test_inputs[:batch], LATENCY_THREADS, rounds)
 
 
 def _file_stem(variant: str) -> str:

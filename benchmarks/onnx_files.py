@@ -76,13 +76,13 @@ def top1_percent(path: Path, inputs: Float32Array, labels: npt.NDArray[np.int64]
 def interleaved_latency_ms(
     paths: Sequence[Path], sample: Float32Array, threads: int, rounds: int
 ) -> list[float]:
-    """Median time of one sample in each file.
+    """Median time of one run of each file.
 
     The files take turns, so that what else the machine does falls on all of them alike.
 
     Args:
         paths: files with one input.
-        sample: (1, *input_shape).
+        sample: (batch, *input_shape).
         threads: of the runtime.
         rounds: turns of each file.
     """

@@ -46,6 +46,7 @@ class BenchRow(Frozen):
         file_bytes: the exported file.
         float_file_bytes: the fp32 network's file.
         latency_ratio_float: time of one sample over the fp32 file's, interleaved in one run.
+        latency_ratio_float_batch32: the same of batches of 32 samples.
         seconds: by stage.
         samples: number of samples behind ``value``.
         latency_ms: median time of one sample.
@@ -63,6 +64,7 @@ class BenchRow(Frozen):
     file_bytes: int | None = None
     float_file_bytes: int | None = None
     latency_ratio_float: float | None = None
+    latency_ratio_float_batch32: float | None = None
     seconds: dict[str, float]
     samples: int
     latency_ms: float | None = None

@@ -42,6 +42,7 @@ COLUMNS: dict[str, Callable[[BenchRow], str]] = {
     "file bytes": lambda row: _number("{:,}", row.file_bytes),
     "fp32 file bytes": lambda row: _number("{:,}", row.float_file_bytes),
     "time / fp32": lambda row: _number("{:.2f}", row.latency_ratio_float),
+    "in batches": lambda row: _number("{:.2f}", row.latency_ratio_float_batch32),
     "seconds": _seconds,
 }
 

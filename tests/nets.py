@@ -239,6 +239,24 @@ class Functional(nn.Module):
         return F.linear(x.mean((2, 3)), self.third)
 
 
+class Constants(nn.Module):
+    """What is computed from parameters alone: a normalised weight, a layer scale, a grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+        self.norm = nn.BatchNorm2d(4)
+        self.gamma = nn.Parameter(torch.tensor([0.5, 1.0, -1.0, 2.0]))
+        self.standardised = nn.Parameter(torch.randn(5, 4, 1, 1))
+        self.temperature = nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x)) * self.gamma.view(1, 4, 1, 1)
+        x = x + torch.arange(6) / 6
+        weight = self.standardised - self.standardised.mean(1, keepdim=True)
+        return F.conv2d(x, weight).mean((2, 3)) * self.temperature.exp()
+
+
 class Attention(nn.Module):
     """One pre-norm transformer block over (batch, tokens, features)."""
 
@@ -444,6 +462,7 @@ CASES: dict[str, Case] = {
     "conv1d": Case(Conv1d, ((2, 32),)),
     "tied": Case(TiedWeights, ((6,),)),
     "functional": Case(Functional, _IMAGE),
+    "constants": Case(Constants, _IMAGE),
     "attention": Case(Attention, ((5, 6),)),
     "fused_attention": Case(FusedAttention, ((5, 8),)),
     "fixed_batch": Case(FixedBatch, _IMAGE, batch=2),

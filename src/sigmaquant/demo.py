@@ -7,9 +7,11 @@ three too slow (on a Cortex-M4 they cost more to unpack than they save), and two
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch.utils.data import DataLoader
 
 from sigmaquant.bitplan import BitPlan
@@ -82,6 +84,22 @@ def run_demo(out: str | Path, *, seed: int = 0, epochs: int = EPOCHS) -> Demo:
         MissingExtraError: scikit-learn or ONNX Runtime is not installed.
         OutputError: the folder cannot be written.
     """
+    with _one_thread():
+        return _run(Path(out), seed, epochs)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch on one core: on a network so small threads cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(out: Path, seed: int, epochs: int) -> Demo:
     digits = load_digits(seed)
     network = capture(train(digits.training, seed), digits.calibration.tensors[0][:BATCH_SIZE])
     calibration = DataLoader(digits.calibration, BATCH_SIZE)
@@ -101,10 +119,10 @@ def run_demo(out: str | Path, *, seed: int = 0, epochs: int = EPOCHS) -> Demo:
         network,
         read_batches(calibration, network),
         read_batches(test, network),
-        Path(out) / "uniform",
+        out / "uniform",
     )
     rows = (_float_row(result), *uniform, _own_row(result, network))
-    return Demo(rows=rows, result=result, folder=Path(out))
+    return Demo(rows=rows, result=result, folder=out)
 
 
 def _uniform_rows(

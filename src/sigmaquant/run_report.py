@@ -81,7 +81,7 @@ def build_report(found: Findings, *, seed: int, command: str | None) -> report.R
             commands=() if command is None else (command,),
         ),
         solution=report.Solution(
-            strategy=solution.strategy, status=solution.status, gap=solution.gap
+            strategy=solution.plan.origin, status=solution.status, gap=solution.gap
         ),
         scoring=report.Scoring(
             metric=scores.metric,

@@ -13,6 +13,7 @@ from sigmaquant.calibration.moments import (
     input_columns,
     input_moments,
     layer_groups,
+    paired_moments,
     weight_rows,
 )
 from sigmaquant.network import capture
@@ -110,3 +111,20 @@ def test_batches_add_up() -> None:
     assert parts.count == whole.count
     assert torch.allclose(parts.products, whole.products, rtol=1e-4, atol=1e-3)
     assert torch.allclose(parts.means, whole.means, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["strided", "depthwise", "conv1d", "linear", "tokens"])
+def test_paired_moments_are_those_of_both_inputs_columns(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, shape = LAYERS[name]
+    node, kernel = node_of(name), tuple(layer.weight.shape[2:])  # type: ignore[union-attr]
+    generator = torch.Generator().manual_seed(3)
+    pairs = [(torch.randn(4, *shape, generator=generator),) * 2 for _ in range(2)]
+    pairs = [(x, x + torch.randn(x.shape, generator=generator)) for x, _ in pairs]
+    x, y = (brute_force_columns(layer, torch.cat(side)) for side in zip(*pairs, strict=True))
+    for chunk in (2**24, 1):
+        monkeypatch.setattr(moments_module, "_CHUNK_ELEMENTS", chunk)
+        cross, own = paired_moments(node, kernel, pairs)
+        assert torch.allclose(cross, x @ y.mT, rtol=1e-4, atol=1e-3)
+        assert torch.allclose(own, y @ y.mT, rtol=1e-4, atol=1e-3)

@@ -155,3 +155,31 @@ def test_set_parameter_replaces_whatever_had_the_name() -> None:
     set_parameter(module, "inner.value", torch.ones(3))
     assert torch.equal(module.get_parameter("inner.value"), torch.ones(3))
     assert not list(module.buffers())
+
+
+def test_what_depends_on_parameters_alone_is_computed_once() -> None:
+    network = nets.captured("constants")
+    assert network.table.float_operators == (
+        "mul (mul.Tensor)",
+        "add (add.Tensor)",
+        "mul_2 (mul.Tensor)",
+    )
+    # The layers are called after the module that calls them.
+    assert [layer.name for layer in network.table.layers] == ["conv", "folded_sub"]
+    assert network.table.float_parameters == 4 + 6 + 1
+
+
+class Random(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.amount = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + torch.rand_like(self.amount)
+
+
+def test_random_numbers_are_not_frozen() -> None:
+    network = capture(Random(), torch.ones(2, 4))
+    x = torch.ones(2, 4)
+    assert not torch.equal(network(x)[0], network(x)[0])

@@ -159,12 +159,11 @@ class _Training:
         optimizer.load_state_dict(state.optimizer)
         for epoch in range(state.epoch, epochs):
             torch.manual_seed(seed + epoch)
-            steps = self._epoch(loader, optimizer, learning_rate, epoch, epochs)
+            if not self._epoch(loader, optimizer, learning_rate, epoch, epochs):
+                raise DataError("the training loader gave no samples; can it be iterated twice?")
             state = self._judged(state, optimizer, epoch + 1)
             if checkpoint is not None:
                 state.save(checkpoint)
-            if not steps:
-                raise DataError("the training loader gave no samples; can it be iterated twice?")
         self._student.restore(state.best)
 
     def _judged(

@@ -16,7 +16,7 @@ from torch.fx.experimental.symbolic_shapes import is_concrete_int
 from sigmaquant.errors import ModelError
 from sigmaquant.layers import LayerTable
 from sigmaquant.network.encodings import Encodings, find_encodings, name_places
-from sigmaquant.network.exporting import export, load_program, save_program
+from sigmaquant.network.exporting import export, functional, load_program, save_program
 from sigmaquant.network.normalise import normalise, tensor_of
 from sigmaquant.network.operators import Role, layer_name
 from sigmaquant.network.runner import GraphRunner, run_float
@@ -84,7 +84,7 @@ class Network:
         Raises:
             ModelError: the file is missing or not of that kind.
         """
-        return _network(load_program(path).run_decompositions({}))
+        return _network(functional(load_program(path)))
 
 
 def capture(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Network:

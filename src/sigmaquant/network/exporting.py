@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -26,7 +28,7 @@ def export(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Export
             model cannot be exported.
     """
     inputs = _as_inputs(example_input)
-    network = copy.deepcopy(model).cpu().eval().requires_grad_(False)
+    network = _copied(model).cpu().eval().requires_grad_(False)
     _check_parameters(network)
     _check_runs(network, inputs)
     try:
@@ -36,9 +38,22 @@ def export(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Export
     except Exception:
         # A model may fix its batch size; then the example's batch is the only one it takes.
         program = _export_static(network, inputs)
-    # An empty table keeps every composite operator and only makes the graph functional.
-    functional: ExportedProgram = program.run_decompositions({})
-    return functional
+    return functional(program)
+
+
+def functional(program: ExportedProgram) -> ExportedProgram:
+    """The same graph without in-place operators; composite operators stay whole."""
+    with quiet_graph_copies():
+        rewritten: ExportedProgram = program.run_decompositions({})
+    return rewritten
+
+
+@contextlib.contextmanager
+def quiet_graph_copies() -> Iterator[None]:
+    """Silence what torch 2.13 says about its own tree records when a graph is copied."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        yield
 
 
 def _export_static(network: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
@@ -49,6 +64,16 @@ def _export_static(network: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedPr
         raise ModelError(
             f"{type(network).__name__} cannot be exported by torch.export: {reason}. Control flow "
             "that depends on tensor values has to be rewritten, for example with torch.where"
+        ) from error
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied: {error}. Hooks that compute a parameter, "
+            "such as the old torch.nn.utils.weight_norm, have to be removed first"
         ) from error
 
 

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
 
 aten = torch.ops.aten
 
+_WEIGHTED = (aten.conv1d.default, aten.conv2d.default, aten.linear.default)
 _BATCH_NORM = aten._native_batch_norm_legit_no_training.default
 _IDENTITIES = {
     aten.dropout.default,
@@ -33,6 +35,7 @@ def normalise(module: GraphModule) -> GraphModule:
         drop_guards,
         drop_identities,
         relax_views,
+        fold_constants,
         spell_out_padding,
         fold_batch_norms,
         simplify_batch_norms,
@@ -74,6 +77,49 @@ def relax_views(module: GraphModule) -> None:
     for node in _calls(module):
         if node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = aten.reshape.default
+
+
+def fold_constants(module: GraphModule) -> None:
+    """Compute once what depends on parameters alone, such as a normalised weight."""
+    for node in _calls(module):
+        if _is_constant(node):
+            arguments, keywords = map_arg(
+                (node.args, node.kwargs), lambda source: tensor_of(module, source)
+            )
+            assert callable(node.target)
+            value = node.target(*arguments, **keywords)
+            name = _free_name(module, _constant_name(module, node))
+            set_parameter(module, name, value.detach())
+            with module.graph.inserting_before(node):
+                constant = module.graph.get_attr(name)
+            constant.meta = dict(node.meta)
+            node.replace_all_uses_with(constant)
+
+
+def _is_constant(node: Node) -> bool:
+    is_random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+    is_tensor = isinstance(node.meta.get("val"), Tensor)
+    return is_tensor and not is_random and all(n.op == "get_attr" for n in node.all_input_nodes)
+
+
+def _constant_name(module: GraphModule, node: Node) -> str:
+    """Under the module that reads it, so that a layer is still called by its path."""
+    reader = next(iter(node.users))
+    path = (("", ""), *reader.meta.get("nn_module_stack", {}).values())[-1][0]
+    owner = f"{path}." if path in dict(module.named_modules()) and path else ""
+    is_weight = reader.target in _WEIGHTED and arguments_of(reader)[1] is node
+    if is_weight and owner:
+        return f"{owner}weight"
+    # Marked, because a module of the operator's own name may be there.
+    return f"{owner}folded_{str(node.target).split('.')[1]}"
+
+
+def _free_name(module: GraphModule, name: str) -> str:
+    """The name, or one like it, that no node reads."""
+    read = {node.target for node in module.graph.nodes if node.op == "get_attr" and node.users}
+    while name in read:
+        name += "_"
+    return name
 
 
 def spell_out_padding(module: GraphModule) -> None:
@@ -135,7 +181,7 @@ def simplify_batch_norms(module: GraphModule) -> None:
 
 
 def _can_fold(layer: Node) -> bool:
-    if layer.target not in (aten.conv1d.default, aten.conv2d.default, aten.linear.default):
+    if layer.target not in _WEIGHTED:
         return False
     weight = arguments_of(layer)[1]
     only_use = len(layer.users) == 1 and isinstance(weight, Node) and len(weight.users) == 1
@@ -169,7 +215,7 @@ def _fold(module: GraphModule, layer: Node, norm: Node) -> None:
 def add_missing_biases(module: GraphModule) -> None:
     """Give every layer a bias: quantization corrects its mean error there."""
     for node in _calls(module):
-        if node.target in (aten.conv1d.default, aten.conv2d.default, aten.linear.default):
+        if node.target in _WEIGHTED:
             _, weight, bias, *_ = arguments_of(node)
             if bias is None and weight.op == "get_attr":
                 _set_bias(module, node, torch.zeros(tensor_of(module, weight).shape[0]))
@@ -181,9 +227,7 @@ def _set_bias(module: GraphModule, layer: Node, value: Tensor) -> None:
     layer.args = (x, weight, None, *rest)
     target = str(weight.target)
     name = f"{target.removesuffix('weight')}bias" if target.endswith("weight") else f"{target}_bias"
-    read = {node.target for node in module.graph.nodes if node.op == "get_attr" and node.users}
-    while name in read:
-        name += "_"
+    name = _free_name(module, name)
     set_parameter(module, name, value)
     with module.graph.inserting_before(layer):
         layer.args = (x, weight, module.graph.get_attr(name), *rest)
@@ -241,14 +285,17 @@ def tensor_of(module: nn.Module, node: Node | str) -> Tensor:
 
 
 def set_parameter(module: nn.Module, name: str, value: Tensor) -> None:
-    """Set a trainable parameter by its dotted name, replacing what was there."""
+    """Set a tensor by its dotted name, replacing what was there; floats become trainable."""
     owner_name, _, leaf = str(name).rpartition(".")
     owner = module.get_submodule(owner_name)
     if leaf in owner._buffers:
         del owner._buffers[leaf]
     setattr(owner, leaf, None)
     delattr(owner, leaf)
-    owner.register_parameter(leaf, nn.Parameter(value.contiguous()))
+    if value.is_floating_point():
+        owner.register_parameter(leaf, nn.Parameter(value.contiguous()))
+    else:
+        owner.register_buffer(leaf, value.contiguous())
 
 
 def _calls(module: GraphModule) -> list[Node]:

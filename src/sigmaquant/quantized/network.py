@@ -19,6 +19,7 @@ from sigmaquant.bitplan import BitPlan
 from sigmaquant.errors import ArtifactError, UnsupportedError
 from sigmaquant.layers import LayerTable
 from sigmaquant.network import Network
+from sigmaquant.network.exporting import quiet_graph_copies
 from sigmaquant.network.normalise import arguments_of, tensor_of
 from sigmaquant.quantizers import AffineRange
 from sigmaquant.quantizers.learned import ActivationQuantizer, WeightQuantizer
@@ -52,7 +53,8 @@ class QuantizedNetwork(nn.Module):
         check_plan(plan, network.table)
         self.network = network
         self.plan = plan
-        self.graph_module: GraphModule = copy.deepcopy(network.module)
+        with quiet_graph_copies():
+            self.graph_module: GraphModule = copy.deepcopy(network.module)
         nodes = {node.name: node for node in self.graph_module.graph.nodes}
         for layer in network.layer_nodes():
             self._insert_weight_quantizer(layer, scales[layer], nodes)
