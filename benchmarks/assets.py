@@ -54,6 +54,10 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, count: int) -> LabelledImages:
+        """The first ``count``."""
+        return LabelledImages(self.images[:count], self.labels[:count])
+
     def without_first(self, count: int) -> LabelledImages:
         """All but the first ``count``."""
         return LabelledImages(self.images[count:], self.labels[count:])

@@ -205,14 +205,17 @@ class CifarBench:
         return Candidate(variant, quantized, watch.seconds)
 
     def trained(self, variant: str, start: Candidate) -> Candidate:
-        """Fine-tuned on augmented training images; edits ``start``'s network.
+        """Fine-tuned on augmented training images.
 
-        The calibration images are held back: they choose the best epoch and are not trained on.
+        As many images again as calibrate are held back, neither calibrated nor trained on: they
+        choose the best epoch.
         """
         watch = Stopwatch(start.seconds)
         known = self.settings.calibration_images
-        data = assets.cifar10("train", known + self.settings.training_images).without_first(known)
-        loader = training_loader(data, self._entry.prepare, _TRAINING_BATCH)
+        seen = self.settings.training_images
+        data = assets.cifar10("train", 2 * known + seen).without_first(known)
+        loader = training_loader(data.first(seen), self._entry.prepare, _TRAINING_BATCH)
+        held_back = self._entry.prepare(data.without_first(seen).images)
         with watch.stage("finetune"):
             quantized = finetune(
                 self.network,
@@ -220,7 +223,7 @@ class CifarBench:
                 loader,
                 epochs=self.settings.epochs,
                 start=start.quantized,
-                calibration=self.calibration,
+                validation=held_back.split(_CALIBRATION_BATCH),
                 seed=self.settings.seed,
             )
         return Candidate(variant, quantized, watch.seconds)

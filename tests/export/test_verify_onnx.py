@@ -1,3 +1,4 @@
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from sigmaquant.export.onnx.model import write_onnx
 from sigmaquant.export.onnx.runtime import OnnxRuntimeNetwork
 from sigmaquant.export.verify import verify_onnx
 from sigmaquant.lowering.program import Argument, FloatOperator, IntegerProgram
+
+# By name: as an attribute of the package, ``export`` is the function of the public API.
+VERIFY = importlib.import_module("sigmaquant.export.verify")
 
 Builder = Any
 Edit = Callable[[onnx.ModelProto], None]
@@ -138,7 +142,7 @@ def test_a_difference_that_no_operator_shows_alone_is_still_an_error(
     path = edited(
         program, tmp_path / "net.onnx", lambda m: change_tensor(m, np.float32, (5,), change)
     )
-    monkeypatch.setattr("sigmaquant.export.verify._compare_operators", lambda *_: None)
+    monkeypatch.setattr(VERIFY, "_compare_operators", lambda *_: None)
     with pytest.raises(VerificationError, match=r"15 output values differ .* graph optimizations"):
         verify_onnx(path, program, build.batch())
 
@@ -219,7 +223,7 @@ def test_a_file_that_fails_never_takes_the_name(
 
     path = tmp_path / "net.onnx"
     path.write_text("the last good one")
-    monkeypatch.setattr("sigmaquant.export.verify.verify_onnx", fail)
+    monkeypatch.setattr(VERIFY, "verify_onnx", fail)
     with pytest.raises(VerificationError):
         export_onnx(program, path, build.batch())
     assert path.read_text() == "the last good one"

@@ -81,7 +81,7 @@ def test_the_loss_goes_down_on_data_never_seen() -> None:
         epochs=4,
         start=before,
         validation=held_back(),
-        learning_rate=0.05,
+        learning_rate=0.01,
     )
     unseen = [digits()[0][1500:]]
     assert loss_of(after, held_back()) < 0.6 * loss_of(before, held_back())
@@ -146,11 +146,11 @@ def test_the_users_loss_is_added() -> None:
         trained(),
         plan(),
         training_data(),
-        epochs=3,
+        epochs=8,
         start=before,
         validation=validation,
         loss=cross_entropy,
-        learning_rate=0.05,
+        learning_rate=0.01,
     )
     with torch.no_grad():
         losses = [float(F.cross_entropy(q(x[1200:]), y[1200:])) for q in (before, after)]

@@ -24,7 +24,7 @@ from sigmaquant.progress import progress_bar
 from sigmaquant.quantized import QuantizedNetwork, quantize
 
 _HELD_BACK = 512  # samples taken from the training data where no others are given
-_LARGEST_GRADIENT = 1.0
+_SMALLEST_UNIT = 1e-8  # a parameter of zeros has no size to step by and hardly moves
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +46,9 @@ def finetune(
     """Train weights and step sizes under a plan, taught by the float network.
 
     The objective is the divergence from the float network's outputs, plus the user's loss where
-    one is given. Stochastic gradient descent with momentum and a cosine schedule. After each epoch
-    the held-back data are evaluated; the best state, which may be the start, is returned.
+    one is given. Adam, each parameter in steps relative to its own size, so that neither the scale
+    of the inputs nor that of a layer matters; a cosine schedule. After each epoch the held-back
+    data are evaluated; the best state, which may be the start, is returned.
 
     Args:
         network: the captured float network, the teacher.
@@ -58,7 +59,7 @@ def finetune(
         calibration: for the default start; by default the first training samples.
         validation: held-back data; by default the calibration data.
         loss: the user's own, from outputs and target to a scalar, added to the distillation.
-        learning_rate: at the start of the schedule.
+        learning_rate: at the start of the schedule, relative to the size of each parameter.
         seed: of torch's generator, which the loader may use.
         checkpoint: a file in which the training state is kept after each epoch; removed at the end.
 
@@ -146,9 +147,7 @@ class _Training:
         inputs: str,
     ) -> None:
         """Train, and leave the student in its best state."""
-        optimizer = torch.optim.SGD(
-            self._student.parameters(), lr=learning_rate, momentum=0.9, nesterov=True
-        )
+        optimizer = _optimizer(self._student)
         state = load_state(checkpoint, inputs)
         if state is None:
             first = self._student.state()
@@ -205,7 +204,6 @@ class _Training:
         optimizer.zero_grad(set_to_none=True)
         objective = self._objective(batch)
         objective.backward()
-        nn.utils.clip_grad_norm_(self._student.parameters(), _LARGEST_GRADIENT)
         optimizer.step()
 
     def _objective(self, batch: Batch) -> Tensor:
@@ -232,6 +230,15 @@ def _length(loader: Iterable[Any]) -> int:
         return 0
 
 
+def _optimizer(student: nn.Module) -> torch.optim.Optimizer:
+    """Adam with one group a parameter; ``unit`` is the parameter's root mean square."""
+    groups = [
+        {"params": [p], "unit": max(float(p.detach().square().mean().sqrt()), _SMALLEST_UNIT)}
+        for p in student.parameters()
+    ]
+    return torch.optim.Adam(groups, betas=(0.9, 0.99))
+
+
 def _set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["unit"]
