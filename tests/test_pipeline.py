@@ -25,6 +25,7 @@ from sigmaquant.errors import (
     OutputError,
     SigmaQuantError,
     UnitError,
+    UnsupportedError,
 )
 from sigmaquant.report import RunReport
 
@@ -329,6 +330,31 @@ def test_what_cannot_be_used_is_said_before_the_work(
 ) -> None:
     with pytest.raises(error, match=message):
         optimize(model, data, **options)
+
+
+class Accumulating(nn.Module):
+    """Captured, scored and quantized with ease; but ONNX export has no form for its operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 8)
+        self.last = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.last(self.first(x).logcumsumexp(1))
+        return result
+
+
+def test_what_cannot_be_exported_is_refused_before_scoring(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="logcumsumexp"):
+        sq.optimize(
+            Accumulating(),
+            calibration=[torch.randn(8, 8), torch.randn(8, 8)],
+            device="cortex-m4",
+            budget=sq.Budget(flash="1 KiB"),
+            out=tmp_path,
+        )
+    assert not (tmp_path / "scores.json").exists()
 
 
 def test_one_shot_loaders_are_refused(model: TinyNet, data: dict[str, Any]) -> None:

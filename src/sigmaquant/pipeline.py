@@ -8,7 +8,6 @@ and a run with other settings repeats only what they change (see ``run_directory
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -35,7 +34,7 @@ from sigmaquant.run_directory import RunDirectory
 from sigmaquant.run_report import Findings, build_report
 from sigmaquant.run_stages import RunStages
 from sigmaquant.search import check_feasible
-from sigmaquant.stages import limited_by_memory
+from sigmaquant.stages import check_exportable, limited_by_memory
 
 
 @dataclass(frozen=True)
@@ -288,7 +287,7 @@ def _checked(source: DataSource, network: Network, what: str) -> Iterator[Batch]
 
 def _check_early(config: RunConfig, task: _Task, judge: _Judge) -> None:
     """Find what would stop the run late, before hours of work depend on it."""
-    importlib.import_module("sigmaquant.export.verify")  # MissingExtraError without the runtime
+    check_exportable(task.network)
     labelled = has_class_labels(task.network, judge.batches())
     if config.gates.max_drop is not None and not labelled:
         raise ConfigError(

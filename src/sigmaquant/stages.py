@@ -124,6 +124,19 @@ def export(
     return export_onnx(program, path, inputs)
 
 
+def check_exportable(network: Network) -> None:
+    """Refuse at once what ``export`` would refuse after all the work: a trial without values.
+
+    Raises:
+        UnsupportedError: an operator cannot be expressed; names it and its place.
+        MissingExtraError: onnx or onnxruntime is not installed.
+    """
+    from sigmaquant.export.onnx.model import build_model
+    from sigmaquant.export.verify import verify_onnx  # noqa: F401  (needs onnxruntime)
+
+    build_model(lower(QuantizedNetwork.unfitted(network, BitPlan.uniform(network.table, 8))))
+
+
 def real_inputs(
     program: IntegerProgram, samples: Sequence[Batch], count: int = VERIFIED_SAMPLES
 ) -> Arrays:

@@ -162,10 +162,15 @@ class QuantizedNetwork(nn.Module):
             raise ArtifactError(f"{path}: the quantized network is damaged: {reason}") from error
 
     @classmethod
-    def _restored(cls, network: Network, plan: BitPlan, state: Mapping[str, Tensor]) -> Self:
+    def unfitted(cls, network: Network, plan: BitPlan) -> Self:
+        """The network under a plan with every step 1: complete in form, not in values."""
         ranges = {group: AffineRange(1.0, 0, bits) for group, bits in plan.activation_bits.items()}
         scales = {layer.name: torch.ones(layer.channels) for layer in network.table.layers}
-        restored = cls(network, plan, ranges, scales)
+        return cls(network, plan, ranges, scales)
+
+    @classmethod
+    def _restored(cls, network: Network, plan: BitPlan, state: Mapping[str, Tensor]) -> Self:
+        restored = cls.unfitted(network, plan)
         restored.restore(state)
         return restored
 
