@@ -42,6 +42,7 @@ from sigmaquant.lowering.program import (
 from sigmaquant.network.normalise import arguments_of, spatial, tensor_of
 from sigmaquant.network.operators import (
     CONVOLUTIONS,
+    PADS,
     Role,
     aten,
     average_window,
@@ -51,6 +52,7 @@ from sigmaquant.network.operators import (
     is_reshape,
     layer_name,
     operator_name,
+    pad_sides,
 )
 from sigmaquant.network.runner import call
 from sigmaquant.quantized import QuantizedNetwork
@@ -147,7 +149,7 @@ class _Lowering:
             self._names[node] = self._names[self._absorbed[node]]
         elif role is Role.FLOAT:
             self._lower_float(node)
-        elif not self._is_absorbed_pad(node):
+        elif node not in self._parts.absorbed_pads:
             _LOWERERS[role](self, node)
 
     def _input(self, node: Node, argument: int = 0) -> str:
@@ -179,8 +181,8 @@ class _Lowering:
         layer = layer_name(node)
         source = arguments_of(node)[0]
         padding: tuple[tuple[int, int], ...] = ()
-        if self._is_absorbed_pad(source):
-            padding = _pad_sides(source)[1:]
+        if source in self._parts.absorbed_pads:
+            padding = pad_sides(source)[1:]
             source = arguments_of(source)[0]
         inputs = (self._names[source],)
         weights = self._layer_weights(layer)
@@ -202,16 +204,6 @@ class _Lowering:
                 name, inputs, out, weights, bias, how.stride, sides, how.dilation, how.groups
             ),
         )
-
-    def _is_absorbed_pad(self, node: Node) -> bool:
-        """A spatial zero pad whose only reader is a convolution becomes that one's padding."""
-        if self._parts.roles.get(node) is not Role.MOVE or len(node.users) != 1:
-            return False
-        reader = next(iter(node.users))
-        if reader.target not in CONVOLUTIONS or self._parts.roles[reader] is not Role.LAYER:
-            return False
-        sides = _pad_sides(node) if node.target in _PADS else None
-        return sides is not None and sides[0] == (0, 0) and min(min(s) for s in sides) >= 0
 
     def _layer_weights(self, layer: str) -> Weights:
         if layer not in self._weights:
@@ -361,7 +353,6 @@ class _Lowering:
         return tuple(self._float_name(returned) for returned in node.all_input_nodes)
 
 
-_PADS = (aten.pad.default, aten.constant_pad_nd.default)
 _LOWERERS: dict[Role, Callable[[_Lowering, Node], None]] = {
     Role.LAYER: _Lowering.lower_layer,
     Role.ADD: _Lowering.lower_add,
@@ -391,20 +382,12 @@ def _table(node: Node, source: Node, given: Encoding, wanted: Encoding) -> UInt8
     return torch.round(steps).to(torch.uint8).numpy()
 
 
-def _pad_sides(node: Node) -> tuple[tuple[int, int], ...]:
-    """(begin, end) for each dimension without batch; torch lists them from the last one on."""
-    flat = arguments_of(node)[1]
-    sides = [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
-    rank = len(node.meta["shape"])
-    return tuple(reversed(sides + [(0, 0)] * (rank - len(sides))))
-
-
 def _moved(node: Node, name: str, inputs: tuple[str, ...], output: str) -> Operator:
     rank = len(node.meta["shape"])
     if is_reshape(node):
         return Reshape(name, inputs, output)
-    if node.target in _PADS:
-        return Pad(name, inputs, output, _pad_sides(node))
+    if node.target in PADS:
+        return Pad(name, inputs, output, pad_sides(node))
     if node.target is aten.slice.Tensor:
         _, dim, start, stop, step = arguments_of(node)
         size = arguments_of(node)[0].meta["shape"][dim % (rank + 1) - 1]

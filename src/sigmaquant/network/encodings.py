@@ -19,9 +19,15 @@ from dataclasses import dataclass
 
 from torch.fx import Graph, Node
 
-from sigmaquant.network.operators import Role, layer_name, role_of
+from sigmaquant.network.operators import (
+    CONVOLUTIONS,
+    PADS,
+    Role,
+    layer_name,
+    pad_sides,
+    role_of,
+)
 
-_NEW_ENCODING = (Role.LAYER, Role.ADD, Role.AVERAGE, Role.LOOKUP)
 _KEEPS_ENCODING = (Role.CLAMP, Role.MOVE, Role.CONCAT)
 
 
@@ -35,6 +41,7 @@ class Encodings:
         groups: precision group of every value that is quantized.
         sites: the nodes behind which integers are written anew, in order of execution.
         sum_groups: (summand's group, sum's group) of every sum whose groups differ.
+        absorbed_pads: spatial zero pads that are part of the one convolution that reads them.
     """
 
     roles: dict[Node, Role]
@@ -42,6 +49,7 @@ class Encodings:
     groups: dict[Node, str]
     sites: tuple[Node, ...]
     sum_groups: frozenset[tuple[str, str]]
+    absorbed_pads: frozenset[Node]
 
     def is_integer(self, node: Node) -> bool:
         """Whether the operator computes on integers."""
@@ -72,7 +80,18 @@ def find_encodings(graph: Graph, places: dict[Node, str]) -> Encodings:
         groups=groups,
         sites=sites,
         sum_groups=frozenset((groups[a], groups[b]) for a, b in pairs if groups[a] != groups[b]),
+        absorbed_pads=frozenset(n for n in roles if _is_absorbed_pad(n, roles)),
     )
+
+
+def _is_absorbed_pad(node: Node, roles: dict[Node, Role]) -> bool:
+    if roles[node] is not Role.MOVE or node.target not in PADS or len(node.users) != 1:
+        return False
+    reader = next(iter(node.users))
+    if roles.get(reader) is not Role.LAYER or reader.target not in CONVOLUTIONS:
+        return False
+    channels, *sides = pad_sides(node)
+    return channels == (0, 0) and all(side >= 0 for pair in sides for side in pair)
 
 
 def _integer_roles(graph: Graph) -> dict[Node, Role]:

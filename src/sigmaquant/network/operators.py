@@ -87,6 +87,7 @@ _RESHAPES = {
     aten.unsqueeze.default,
 }
 
+PADS = (aten.pad.default, aten.constant_pad_nd.default)
 _MAX_POOLS = (aten.max_pool1d.default, aten.max_pool2d.default)
 _AVERAGE_POOLS = (aten.avg_pool1d.default, aten.avg_pool2d.default)
 _ADAPTIVE_POOLS = (aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default)
@@ -243,7 +244,7 @@ def _is_move(node: Node) -> bool:
     rank = len(node.meta["shape"]) + 1
     if node.target in _MAX_POOLS:
         return True
-    if node.target in (aten.pad.default, aten.constant_pad_nd.default):
+    if node.target in PADS:
         sides = arguments_of(node)[1]
         grows = all(isinstance(side, int) and side >= 0 for side in sides)
         return grows and is_zero_pad(node) and len(sides) // 2 < rank
@@ -264,6 +265,14 @@ def is_zero_pad(node: Node) -> bool:
         return arguments_of(node)[2] in (0, 0.0, None)
     _, _, mode, value = arguments_of(node)
     return bool(mode == "constant") and value in (0, 0.0, None)
+
+
+def pad_sides(node: Node) -> tuple[tuple[int, int], ...]:
+    """(begin, end) for each dimension without batch; torch lists them from the last one on."""
+    flat = arguments_of(node)[1]
+    sides = [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
+    rank = len(node.meta["shape"])
+    return tuple(reversed(sides + [(0, 0)] * (rank - len(sides))))
 
 
 def is_reshape(node: Node) -> bool:
