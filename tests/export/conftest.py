@@ -255,7 +255,15 @@ class ProgramBuilder:
     def slice(self, source: str, axis: int, start: int, stop: int, step: int) -> str:
         shape = list(self.shape(source))
         shape[axis] = len(range(*slice(start, stop, step).indices(shape[axis])))
-        return self.same(Slice, source, tuple(shape), axis=axis, start=start, stop=stop, step=step)
+        return self.same(
+            Slice,
+            source,
+            tuple(shape),
+            axes=(axis,),
+            starts=(start,),
+            stops=(stop,),
+            steps=(step,),
+        )
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def operators() -> st.SearchStrategy[Operator]:
         Concat: {"axis": st.integers(0, 2)},
         Reshape: {},
         Permute: {"order": SHAPES},
-        Slice: {name: st.integers(0, 9) for name in ("axis", "start", "stop", "step")},
+        Slice: {name: SHAPES for name in ("axes", "starts", "stops", "steps")},
         FloatOperator: {
             "target": NAMES,
             "arguments": st.lists(arguments(), max_size=3).map(tuple),

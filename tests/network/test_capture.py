@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -173,11 +174,30 @@ def test_what_cannot_be_captured_is_refused(
 
 def test_a_file_that_holds_no_network(tmp_path: Path) -> None:
     path = tmp_path / "network.pt2"
-    with pytest.raises(ModelError, match=r"is not a network saved by torch\.export"):
+    with pytest.raises(ModelError, match="no such file"):
         Network.load(path)
     path.write_bytes(b"nonsense")
+    with pytest.raises(ModelError, match="not a network saved by torch.export: not an archive"):
+        Network.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "nothing")
     with pytest.raises(ModelError, match=r"is not a network saved by torch\.export"):
         Network.load(path)
+
+
+def test_a_saved_network_holds_two_samples_of_its_example_at_most(tmp_path: Path) -> None:
+    model, samples = nn.Linear(4, 3), torch.randn(20_000, 4)
+    capture(model, samples).save(tmp_path / "network.pt2")
+    assert (tmp_path / "network.pt2").stat().st_size < samples.numel()
+    assert Network.load(tmp_path / "network.pt2").batch_size is None
+
+
+def test_a_model_that_cannot_be_exported_names_its_line_alone(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(ModelError, match=r"test_capture\.py, line \d+: return self\.out\(x\) if"):
+        capture(DataDependent(), torch.ones(2, 4))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_saving_where_nothing_can_be_written(tmp_path: Path) -> None:

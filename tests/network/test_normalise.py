@@ -123,7 +123,7 @@ def test_every_layer_has_a_bias_of_its_own() -> None:
 def test_same_padding_becomes_numbers() -> None:
     captured = nets.captured("same_padding")
     assert aten.conv2d.padding not in targets("same_padding")
-    pads = [captured.places[node] for node in captured.encodings.absorbed_pads]
+    pads = [captured.places[node] for node in captured.encodings.absorbed]
     # The pad of the even kernel lies inside the layer's module, and the layer keeps its name.
     assert pads == ["even.pad"]
     # It costs neither a step nor memory: the convolution reads zeros where the input ends.

@@ -39,7 +39,7 @@ def finetune(
     calibration: Iterable[Any] | None = None,
     validation: Iterable[Any] | None = None,
     loss: UserLoss | None = None,
-    learning_rate: float = 0.003,
+    learning_rate: float = 0.001,
     seed: int = 0,
     checkpoint: str | Path | None = None,
 ) -> QuantizedNetwork:

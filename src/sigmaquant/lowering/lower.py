@@ -53,6 +53,7 @@ from sigmaquant.network.operators import (
     layer_name,
     operator_name,
     pad_sides,
+    slice_axis,
 )
 from sigmaquant.network.runner import call
 from sigmaquant.quantized import QuantizedNetwork
@@ -149,7 +150,7 @@ class _Lowering:
             self._names[node] = self._names[self._absorbed[node]]
         elif role is Role.FLOAT:
             self._lower_float(node)
-        elif node not in self._parts.absorbed_pads:
+        elif node not in self._parts.absorbed:
             _LOWERERS[role](self, node)
 
     def _input(self, node: Node, argument: int = 0) -> str:
@@ -181,7 +182,7 @@ class _Lowering:
         layer = layer_name(node)
         source = arguments_of(node)[0]
         padding: tuple[tuple[int, int], ...] = ()
-        if source in self._parts.absorbed_pads:
+        if source in self._parts.absorbed:
             padding = pad_sides(source)[1:]
             source = arguments_of(source)[0]
         inputs = (self._names[source],)
@@ -280,7 +281,12 @@ class _Lowering:
 
     def lower_move(self, node: Node) -> None:
         """Operators that only copy, compare or reorder integers."""
-        inputs = (self._input(node),)
+        source = arguments_of(node)[0]
+        if source in self._parts.absorbed:
+            inputs = (self._input(source),)
+            self._emit(node, lambda name, out: _sliced((source, node), name, inputs, out))
+            return
+        inputs = (self._names[source],)
         self._emit(node, lambda name, out: _moved(node, name, inputs, out))
 
     def _lower_float(self, node: Node) -> None:
@@ -389,10 +395,7 @@ def _moved(node: Node, name: str, inputs: tuple[str, ...], output: str) -> Opera
     if node.target in PADS:
         return Pad(name, inputs, output, pad_sides(node))
     if node.target is aten.slice.Tensor:
-        _, dim, start, stop, step = arguments_of(node)
-        size = arguments_of(node)[0].meta["shape"][dim % (rank + 1) - 1]
-        begin, end, stride = slice(start, stop, step).indices(size)
-        return Slice(name, inputs, output, dim % (rank + 1) - 1, begin, end, stride)
+        return _sliced((node,), name, inputs, output)
     if node.target is aten.permute.default:
         return Permute(
             name, inputs, output, tuple(d % (rank + 1) - 1 for d in arguments_of(node)[1][1:])
@@ -414,3 +417,14 @@ def _moved(node: Node, name: str, inputs: tuple[str, ...], output: str) -> Opera
         spatial(dilation, rank - 1),
         ceil_mode,
     )
+
+
+def _sliced(nodes: tuple[Node, ...], name: str, inputs: tuple[str, ...], output: str) -> Slice:
+    """Slices of different dimensions as one."""
+    axes = tuple(slice_axis(node) for node in nodes)
+    cuts = []
+    for node, axis in zip(nodes, axes, strict=True):
+        source, _, start, stop, step = arguments_of(node)
+        cuts.append(slice(start, stop, step).indices(source.meta["shape"][axis]))
+    starts, stops, steps = zip(*cuts, strict=True)
+    return Slice(name, inputs, output, axes, starts, stops, steps)

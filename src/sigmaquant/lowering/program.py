@@ -203,12 +203,12 @@ class Permute(Operator):
 
 @dataclass(frozen=True)
 class Slice(Operator):
-    """start:stop:step along ``axis`` of the shape without batch."""
+    """start:stop:step along each of some axes of the shape without batch."""
 
-    axis: int
-    start: int
-    stop: int
-    step: int
+    axes: tuple[int, ...]
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+    steps: tuple[int, ...]
 
 
 @dataclass(frozen=True)

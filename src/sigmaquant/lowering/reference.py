@@ -319,8 +319,12 @@ def _permute(operator: Permute, step: _Step) -> Array:
 
 
 def _slice(operator: Slice, step: _Step) -> Array:
-    cut = slice(operator.start, operator.stop, operator.step)
-    return step.array[(slice(None),) * (operator.axis + 1) + (cut,)]
+    cuts = [slice(None)] * step.array.ndim
+    for axis, *limits in zip(
+        operator.axes, operator.starts, operator.stops, operator.steps, strict=True
+    ):
+        cuts[axis + 1] = slice(*limits)
+    return step.array[tuple(cuts)]
 
 
 def _float_operator(operator: FloatOperator, step: _Step) -> Array:

@@ -23,9 +23,11 @@ from sigmaquant.network.operators import (
     CONVOLUTIONS,
     PADS,
     Role,
+    aten,
     layer_name,
     pad_sides,
     role_of,
+    slice_axis,
 )
 
 _KEEPS_ENCODING = (Role.CLAMP, Role.MOVE, Role.CONCAT)
@@ -41,7 +43,8 @@ class Encodings:
         groups: precision group of every value that is quantized.
         sites: the nodes behind which integers are written anew, in order of execution.
         sum_groups: (summand's group, sum's group) of every sum whose groups differ.
-        absorbed_pads: spatial zero pads that are part of the one convolution that reads them.
+        absorbed: nodes whose work their only reader does: a spatial zero pad before a convolution,
+            a slice before a slice of another dimension.
     """
 
     roles: dict[Node, Role]
@@ -49,7 +52,7 @@ class Encodings:
     groups: dict[Node, str]
     sites: tuple[Node, ...]
     sum_groups: frozenset[tuple[str, str]]
-    absorbed_pads: frozenset[Node]
+    absorbed: frozenset[Node]
 
     def is_integer(self, node: Node) -> bool:
         """Whether the operator computes on integers."""
@@ -80,18 +83,33 @@ def find_encodings(graph: Graph, places: dict[Node, str]) -> Encodings:
         groups=groups,
         sites=sites,
         sum_groups=frozenset((groups[a], groups[b]) for a, b in pairs if groups[a] != groups[b]),
-        absorbed_pads=frozenset(n for n in roles if _is_absorbed_pad(n, roles)),
+        absorbed=_absorbed(roles),
     )
 
 
-def _is_absorbed_pad(node: Node, roles: dict[Node, Role]) -> bool:
-    if roles[node] is not Role.MOVE or node.target not in PADS or len(node.users) != 1:
+def _absorbed(roles: dict[Node, Role]) -> frozenset[Node]:
+    absorbed: set[Node] = set()
+    for node in roles:
+        # One slice takes in one other: three in a row may cut the same dimension twice.
+        if _is_absorbed(node, roles) and absorbed.isdisjoint(node.all_input_nodes):
+            absorbed.add(node)
+    return frozenset(absorbed)
+
+
+def _is_absorbed(node: Node, roles: dict[Node, Role]) -> bool:
+    if roles[node] is not Role.MOVE or len(node.users) != 1:
         return False
     reader = next(iter(node.users))
-    if roles.get(reader) is not Role.LAYER or reader.target not in CONVOLUTIONS:
-        return False
-    channels, *sides = pad_sides(node)
-    return channels == (0, 0) and all(side >= 0 for pair in sides for side in pair)
+    if node.target is aten.slice.Tensor:
+        again = roles.get(reader) is Role.MOVE and reader.target is aten.slice.Tensor
+        return again and slice_axis(reader) != slice_axis(node)
+    into_convolution = roles.get(reader) is Role.LAYER and reader.target in CONVOLUTIONS
+    return node.target in PADS and into_convolution and _is_spatial(pad_sides(node))
+
+
+def _is_spatial(sides: tuple[tuple[int, int], ...]) -> bool:
+    """Whether a pad adds zeros around the image only, and takes nothing away."""
+    return sides[0] == (0, 0) and all(side >= 0 for pair in sides for side in pair)
 
 
 def _integer_roles(graph: Graph) -> dict[Node, Role]:

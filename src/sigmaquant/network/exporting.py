@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
+import logging
+import re
 import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +19,11 @@ from torch.export import Dim, ExportedProgram
 
 from sigmaquant.artifact import written_atomically
 from sigmaquant.errors import ModelError
+
+_USER_LINE = re.compile(
+    r'The following call raised this error:\n +File "(?P<file>[^"]+)", line (?P<line>\d+).*\n'
+    r" *(?P<code>.+)"
+)
 
 
 def export(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> ExportedProgram:
@@ -32,8 +42,8 @@ def export(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Export
     _check_parameters(network)
     _check_runs(network, inputs)
     try:
-        program = torch.export.export(
-            network, _at_least_two(inputs), dynamic_shapes=tuple({0: Dim.AUTO} for _ in inputs)
+        program = _exported(
+            network, _two_samples(inputs), dynamic_shapes=tuple({0: Dim.AUTO} for _ in inputs)
         )
     except Exception:
         # A model may fix its batch size; then the example's batch is the only one it takes.
@@ -58,13 +68,33 @@ def quiet_graph_copies() -> Iterator[None]:
 
 def _export_static(network: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     try:
-        return torch.export.export(network, inputs)
+        return _exported(network, inputs)
     except Exception as error:
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        reason = (str(error).strip() or repr(error)).splitlines()[0].rstrip(".")
         raise ModelError(
-            f"{type(network).__name__} cannot be exported by torch.export: {reason}. Control flow "
-            "that depends on tensor values has to be rewritten, for example with torch.where"
+            f"{type(network).__name__} cannot be exported by torch.export{_line_of(error)}: "
+            f"{reason}. Control flow that depends on tensor values has to be rewritten, for "
+            "example with torch.where"
         ) from error
+
+
+def _exported(
+    network: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: Any = None
+) -> ExportedProgram:
+    """``torch.export.export`` without the graphs that it prints when it fails."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return torch.export.export(network, inputs, dynamic_shapes=dynamic_shapes)
+    finally:
+        logging.disable(disabled)
+
+
+def _line_of(error: Exception) -> str:
+    """The line of the user's code that torch names in its message, if it names one."""
+    found = _USER_LINE.search(str(error))
+    return f" ({found['file']}, line {found['line']}: {found['code']})" if found else ""
 
 
 def _copied(model: nn.Module) -> nn.Module:
@@ -84,9 +114,12 @@ def _as_inputs(example_input: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(x.detach().cpu() for x in inputs)
 
 
-def _at_least_two(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A batch of one, doubled: export would take one for a fixed size."""
-    return tuple(torch.cat((x, x)) if len(x) == 1 else x for x in inputs)
+def _two_samples(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The first two, or the first one twice: export would take a batch of one for a fixed size.
+
+    No more, since a saved network holds its example input.
+    """
+    return tuple(torch.cat((x[:1], x[:2][-1:])) for x in inputs)
 
 
 def _check_parameters(network: nn.Module) -> None:
@@ -120,6 +153,10 @@ def load_program(path: str | Path) -> ExportedProgram:
     Raises:
         ModelError: missing, or not written by torch.export.
     """
+    if not Path(path).is_file():
+        raise ModelError(f"no such file: {path}")
+    if not zipfile.is_zipfile(path):  # torch would log a traceback
+        raise ModelError(f"{path} is not a network saved by torch.export: not an archive")
     try:
         return torch.export.load(str(path))
     except Exception as error:

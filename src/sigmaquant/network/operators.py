@@ -267,6 +267,12 @@ def is_zero_pad(node: Node) -> bool:
     return bool(mode == "constant") and value in (0, 0.0, None)
 
 
+def slice_axis(node: Node) -> int:
+    """The dimension that a slice cuts, counted without batch."""
+    rank = len(node.meta["shape"]) + 1
+    return int(arguments_of(node)[1] % rank) - 1
+
+
 def pad_sides(node: Node) -> tuple[tuple[int, int], ...]:
     """(begin, end) for each dimension without batch; torch lists them from the last one on."""
     flat = arguments_of(node)[1]

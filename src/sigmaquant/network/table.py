@@ -100,7 +100,7 @@ def _is_float_step(node: Node, encodings: Encodings) -> bool:
 def _storage(nodes: Sequence[Node], encodings: Encodings) -> dict[Node, Node]:
     """For each tensor node, the node whose memory it lives in.
 
-    A fused clamp, a pad that is part of a convolution, a reshape, and a clamp that is its input's
+    A fused clamp, a node that its only reader absorbs, a reshape, and a clamp that is its input's
     only reader take over the memory of their input.
     """
     absorbed = {clamp: node for node, clamp in encodings.fused.items()}
@@ -112,9 +112,7 @@ def _storage(nodes: Sequence[Node], encodings: Encodings) -> dict[Node, Node]:
         in_place = encodings.roles[node] is Role.CLAMP and source and len(source.users) == 1
         if node in absorbed:
             storage[node] = storage[absorbed[node]]
-        elif source in storage and (
-            is_reshape(node) or in_place or node in encodings.absorbed_pads
-        ):
+        elif source in storage and (is_reshape(node) or in_place or node in encodings.absorbed):
             storage[node] = storage[source]
         else:
             storage[node] = node

@@ -239,8 +239,9 @@ def _permute(sheet: Sheet, operator: Permute) -> None:
 
 
 def _slice(sheet: Sheet, operator: Slice) -> None:
-    numbers = (operator.start, operator.stop, operator.axis + 1, operator.step)
-    _move(sheet, operator, "Slice", *(sheet.graph.integers(number) for number in numbers))
+    axes = tuple(axis + 1 for axis in operator.axes)
+    numbers = (operator.starts, operator.stops, axes, operator.steps)
+    _move(sheet, operator, "Slice", *(sheet.graph.integers(*several) for several in numbers))
 
 
 def _move(sheet: Sheet, operator: Operator, kind: str, *parameters: str, **attributes: Any) -> None:
