@@ -29,6 +29,7 @@ SURFACE = {
     "finetune",
     "load_profile",
     "optimize",
+    "pareto",
     "quantize",
     "score",
     "search",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sigmaquant.quantized import QuantizedNetwork, quantize
     from sigmaquant.report import RunReport
     from sigmaquant.sensitivity import SensitivityTable, score
-    from sigmaquant.stages import export, search, solve
+    from sigmaquant.stages import export, pareto, search, solve
 
 __all__ = [
     "BitPlan",
@@ -49,6 +49,7 @@ __all__ = [
     "finetune",
     "load_profile",
     "optimize",
+    "pareto",
     "quantize",
     "score",
     "search",
@@ -67,7 +68,7 @@ _HOMES = {
     "quantized": ("QuantizedNetwork", "quantize"),
     "report": ("RunReport",),
     "sensitivity": ("SensitivityTable", "score"),
-    "stages": ("export", "search", "solve"),
+    "stages": ("export", "pareto", "search", "solve"),
 }
 """The module behind each public name, imported when the name is first used: torch takes seconds."""
 

@@ -1,4 +1,4 @@
-"""The two stages that need more than their input: a search needs a device, an export a check.
+"""The stages that need more than their input: a search or front needs a device, an export a check.
 
 The other stages are called as they are: ``capture``, ``score``, ``quantize``, ``finetune``.
 """
@@ -24,8 +24,10 @@ from sigmaquant.lowering import IntegerProgram, lower
 from sigmaquant.lowering.program import Quantize
 from sigmaquant.network import Network
 from sigmaquant.quantized import QuantizedNetwork
-from sigmaquant.search import Solution
+from sigmaquant.search import Front, Solution
+from sigmaquant.search import pareto as front_of_tables
 from sigmaquant.search import search as solve_tables
+from sigmaquant.search.problem import problem
 from sigmaquant.sensitivity import SensitivityTable
 
 if TYPE_CHECKING:
@@ -89,6 +91,40 @@ def solve(
         strategy=strategy,
         activation_bits=activation_bits,
     )
+
+
+def pareto(
+    network: Network | LayerTable,
+    scores: SensitivityTable,
+    *,
+    device: str | Path | DeviceProfile,
+    budget: Budget | None = None,
+    metrics: Sequence[str] = ("rise", "flash_bytes"),
+    points: int = 12,
+    activation_bits: int = 8,
+) -> Front:
+    """What each saving costs: plans that trade the rise of the loss and the costs for each other.
+
+    Args:
+        network: what was scored, or its layer table.
+        scores: of all its layers.
+        device: a shipped profile's name, a TOML file, or a profile.
+        budget: kept by all plans, as is the device's own memory.
+        metrics: two or three of "rise", "flash_bytes", "latency_ms" and "energy_uj".
+        points: so many plans at most.
+        activation_bits: width of all activations.
+
+    Raises:
+        ConfigError: metrics that cannot be traded, or fewer points than metrics.
+        InfeasibleError: no plan meets the budget; names the nearest one that can be met.
+        DeviceError: an unknown device, or one that cannot run the network.
+        ArtifactError: the scores are of another network.
+    """
+    table = network if isinstance(network, LayerTable) else network.table
+    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    limited = limited_by_memory(budget or Budget(), profile)
+    asked = problem(scores, cost_table(table, profile), limited, activation_bits)
+    return front_of_tables(asked, metrics, points)
 
 
 def limited_by_memory(budget: Budget, profile: DeviceProfile) -> Budget:

@@ -10,7 +10,10 @@ import pytest
 
 from sigmaquant._version import __version__
 
-COMMANDS = ["run", "capture", "score", "search", "quantize", "finetune", "export", "report", "demo"]
+COMMANDS = [
+    *("run", "capture", "score", "search", "pareto", "quantize", "finetune", "export", "report"),
+    "demo",
+]
 
 
 def test_version(sigmaquant: Any) -> None:

@@ -14,6 +14,7 @@ from sigmaquant.cli.devices import devices
 from sigmaquant.cli.export import export
 from sigmaquant.cli.finetune import finetune
 from sigmaquant.cli.output import log_to_stderr, print_line
+from sigmaquant.cli.pareto import pareto
 from sigmaquant.cli.quantize import quantize
 from sigmaquant.cli.report import report
 from sigmaquant.cli.run import run
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, capture, score, search, quantize, finetune, export, report, demo):
+for command in (run, capture, score, search, pareto, quantize, finetune, export, report, demo):
     app.command()(command)
 app.add_typer(devices, name="devices")
 

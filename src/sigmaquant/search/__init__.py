@@ -6,13 +6,16 @@ run in milliseconds, and are tested by hand-made tables with brute force beside 
 
 ``check_feasible`` says what a device can reach at all, before anything expensive is computed;
 ``search`` answers with a ``Solution`` that keeps every budget and says how far it is proven;
+``pareto`` with a ``Front`` of them that trade the loss and the costs for each other;
 ``never_worse_than_uniform`` holds it against every uniform plan by measured loss.
 """
 
 from sigmaquant.search.close_calls import CloseCall
 from sigmaquant.search.exact import Exact, least
 from sigmaquant.search.feasibility import check_feasible, reachable
+from sigmaquant.search.front import Front
 from sigmaquant.search.greedy import Greedy
+from sigmaquant.search.pareto import pareto
 from sigmaquant.search.problem import Problem
 from sigmaquant.search.reachability import Conflict, MetricReach, Reachability
 from sigmaquant.search.run import search
@@ -27,6 +30,7 @@ __all__ = [
     "Comparison",
     "Conflict",
     "Exact",
+    "Front",
     "Greedy",
     "MetricReach",
     "Problem",
@@ -36,6 +40,7 @@ __all__ = [
     "check_feasible",
     "least",
     "never_worse_than_uniform",
+    "pareto",
     "reachable",
     "search",
     "uniform_plans",
