@@ -112,6 +112,7 @@ def test_everything_missing_is_named_at_once() -> None:
         ("[taget]\nflash = 1", r"run\.toml:1: unknown key 'taget'; did you mean 'target'"),
         ("[target]\nflash = '12 bits'", r"run\.toml:2: target\.flash: .*unknown unit 'bits'"),
         ("[target]\nlatency = '-1 ms'", r"run\.toml:2: target\.latency: .*positive"),
+        ("[search]\nstrategy = 'gredy'", r"run\.toml:2: search\.strategy: .*mean 'greedy'"),
         ("[gates]\nmax_drop = -1", r"run\.toml:2: gates\.max_drop"),
         ("[data]\nbatch_size = '4'", r"run\.toml:2: data\.batch_size"),
         ("[data]\nimages = { size = [0, 1] }", r"run\.toml:2: data\.images"),

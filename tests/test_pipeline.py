@@ -236,6 +236,7 @@ def test_a_change_repeats_only_what_it_touches(
     result = optimize(model, data, out=folder, **change)
     assert calls.made[0] == first
     assert set(calls.made) <= set(ALL[ALL.index(first) :])
+    assert result.report.quality_loss == "cross entropy"
     tuned = result.report.quality_at("finetuned", "loss")
     assert (tuned is None) == (change == {"epochs": 0})
 
@@ -260,6 +261,7 @@ def test_without_training_folder_or_labels(model: TinyNet, data: dict[str, Any])
         ("exported", "loss"),
     ]
     assert result.report.quality[0].value == 0
+    assert result.report.quality_loss == "divergence"
     assert any("held-back" in warning for warning in result.report.warnings)
     assert result.report.budget("flash_bytes").used <= 620  # type: ignore[union-attr]
 

@@ -49,7 +49,8 @@ class Artifact(Frozen):
         try:
             artifact = cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{path}: cannot read the {cls.__name__}: {error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise ArtifactError(f"{path}: cannot read the {cls.__name__}: {reason}") from error
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -41,18 +41,19 @@ from sigmaquant.bitplan import ActivationBits
 from sigmaquant.budget import Budget
 from sigmaquant.data import DataSource, ImageOptions, load_data
 from sigmaquant.data.references import is_reference
-from sigmaquant.errors import ConfigError, UnitError
+from sigmaquant.errors import ConfigError, InputError
+from sigmaquant.search.strategies import strategy_named
 from sigmaquant.toml_schema import load_toml
 from sigmaquant.units import parse_bytes, parse_ms, parse_uj
 
 
 def _checked(parse: Any) -> pydantic.AfterValidator:
-    """A quantity that ``parse`` understands, kept as the user wrote it."""
+    """A text that ``parse`` understands, kept as the user wrote it."""
 
     def check(text: str | float) -> str | float:
         try:
             parse(text)
-        except UnitError as error:
+        except InputError as error:
             raise ValueError(str(error)) from error
         return text
 
@@ -62,6 +63,7 @@ def _checked(parse: Any) -> pydantic.AfterValidator:
 Size = Annotated[str | float, _checked(parse_bytes)]
 Time = Annotated[str | float, _checked(parse_ms)]
 Energy = Annotated[str | float, _checked(parse_uj)]
+StrategyName = Annotated[str, _checked(strategy_named)]
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 
@@ -136,7 +138,7 @@ class SearchConfig(Frozen):
 
     metric: Literal["loss", "taylor"] = "loss"
     rounding: Literal["compensated", "nearest"] = "compensated"
-    strategy: str = "exact"
+    strategy: StrategyName = "exact"
     activation_bits: ActivationBits = 8
 
 
@@ -260,5 +262,7 @@ def _is_name(text: str, key: str) -> bool:
 def _flag_problem(problem: Any) -> str:
     """One line for a flag whose value is not allowed."""
     flag = "--" + str(problem["loc"][1]).replace("_", "-")
-    reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    if problem["type"] == "value_error":  # our own message, which names the value
+        return f"{flag}: {problem['msg'].removeprefix('Value error, ')}"
+    reason = problem["msg"].replace("Input should be", "expected")
     return f"{flag}: {reason}, not {problem['input']!r}"

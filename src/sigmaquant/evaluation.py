@@ -33,6 +33,12 @@ class Evaluation(Artifact):
 
     quality: tuple[Quality, ...]
 
+    @property
+    def loss(self) -> str:
+        """Which loss it is: labels, which give an accuracy, also give the cross entropy."""
+        labelled = any(row.metric == "accuracy" for row in self.quality)
+        return "cross entropy" if labelled else "divergence"
+
 
 def float_run(network: Network) -> Run:
     """The float network."""

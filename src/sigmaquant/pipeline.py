@@ -249,7 +249,8 @@ def _open(config: RunConfig, task: _Task, cleanup: ExitStack) -> RunStages:
     """The stages in their folder, with the calibration data read and split."""
     out = config.run.out or cleanup.enter_context(tempfile.TemporaryDirectory())
     folder = RunDirectory(out)
-    batches = read_batches(task.calibration, task.network, config.data.calibration_samples)
+    limit = config.data.calibration_samples
+    batches = read_batches(task.calibration, task.network, limit, what="calibration")
     kept, held = hold_back(
         batches, config.data.hold_back, config.run.seed, task.network.batch_size or 1
     )

@@ -92,6 +92,7 @@ def build_report(found: Findings, *, seed: int, command: str | None) -> report.R
         budgets=tuple(_budget_uses(found)),
         layers=tuple(_layer_result(layer, found) for layer in table.layers),
         quality=found.evaluation.quality,
+        quality_loss=found.evaluation.loss,
         compared_plans=tuple(_compared_plans(found)),
         exports=(_exported_file(found),),
         stage_times=tuple(
@@ -192,7 +193,8 @@ def _warnings(found: Findings) -> Iterator[str]:
         yield "No budget was set, so nothing kept the widths down."
     bits = max(found.solution.plan.activation_bits.values(), default=8)
     for sentence in reachable(found.costs, found.asked, bits).slack_budgets():
-        yield f"{sentence[0].upper()}{sentence[1:]}."
+        name, rest = sentence.split(" ", 1)
+        yield f"{'RAM' if name == 'ram' else name.capitalize()} {rest}."
     for call in found.solution.close_calls[:_SHOWN_CLOSE_CALLS]:
         yield (
             f"The scores cannot tell this plan from one with {call.raised} at {call.raised_bits} "

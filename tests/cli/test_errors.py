@@ -16,7 +16,7 @@ ZEROS = np.zeros((4, 1, 8, 8), dtype=np.float32)
     [
         (("--model", "nets.py:Absent"), "nets.py has no 'Absent'"),
         (("--model", "absent.py:Net"), "no such file: absent.py"),
-        (("--model", "absent.pt2"), "absent.pt2 is not a network saved by torch.export"),
+        (("--model", "absent.pt2"), "no such file: absent.pt2"),
         (("--model", "nets.py:diverged"), "conv2.weight holds NaN"),
         (("--weights", "absent.safetensors"), "no such file"),
         (("--calibration", "absent.npz"), "no such file: absent.npz"),
@@ -25,7 +25,7 @@ ZEROS = np.zeros((4, 1, 8, 8), dtype=np.float32)
         (("--device", "absent.toml"), "absent.toml: cannot read the file"),
         (("--flash", "-5KiB"), "--flash: '-5KiB' is not a size"),
         (("--latency", "5 KiB"), "--latency: '5 KiB': unknown unit"),
-        (("--strategy", "best"), "unknown strategy 'best'"),
+        (("--strategy", "best"), "--strategy: unknown strategy 'best'"),
         (("--out", "run.toml/out"), "cannot write run.toml/out"),
     ],
 )
@@ -76,6 +76,23 @@ def test_input_shapes_that_are_none(project: Path, sigmaquant: Any, shape: str) 
     ended = sigmaquant("capture", "nets.py:Tiny", "--input-shape", shape)
     assert ended.code == 2
     assert "is no shape; write it like 3x32x32" in ended.err
+
+
+def test_the_report_of_a_run_that_has_not_finished(project: Path, sigmaquant: Any) -> None:
+    ended = sigmaquant("report", ".")
+    assert ended.code == 2
+    assert "no run has finished there" in ended.err
+    ended = sigmaquant("report", "absent.json")
+    assert ended.err == (
+        "error: absent.json: cannot read the RunReport: No such file or directory\n"
+    )
+
+
+def test_calibration_data_are_named(project: Path, sigmaquant: Any) -> None:
+    assert sigmaquant("capture", "nets.py:Tiny", "--input-shape", "1x8x8").code == 0
+    np.savez(project / "calibration.npz", x=np.full_like(ZEROS, np.nan))
+    ended = sigmaquant("score", "network.pt2", "--calibration", "calibration.npz")
+    assert "error: calibration batch 0 holds NaN" in ended.err
 
 
 def test_everything_that_a_run_needs_is_named(sigmaquant: Any) -> None:

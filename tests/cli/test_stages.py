@@ -69,6 +69,22 @@ def test_report_is_printed_and_drawn_again(
     assert html.read_bytes() == (finished_project / "out" / "report.html").read_bytes()
 
 
+def test_names_of_layers_are_whole_in_a_pipe(
+    finished_project: Path, sigmaquant: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out = finished_project / "out"
+    scores = sq.SensitivityTable.load(out / "scores.json")
+    name = "blocks.layer1.0.conv1.depthwise.convolution"
+    renamed = scores.model_copy(update={"scores": {name: scores.scores["conv2"]}})
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr("sigmaquant.sensitivity.score", lambda *_, **__: renamed)
+    ended = sigmaquant(
+        *("score", str(out / "network.pt2"), "--out", str(tmp_path / "scores.json")),
+        *("--calibration", str(finished_project / "calibration.npz")),
+    )
+    assert name in ended.out
+
+
 def test_flags_replace_the_file(finished_project: Path, project: Path, sigmaquant: Any) -> None:
     ended = sigmaquant(
         *("run", "--model", "nets.py:Tiny", "--calibration", "calibration.npz"),

@@ -97,7 +97,7 @@ def operators() -> st.SearchStrategy[Operator]:
         Concat: {"axis": st.integers(0, 2)},
         Reshape: {},
         Permute: {"order": SHAPES},
-        Slice: {name: SHAPES for name in ("axes", "starts", "stops", "steps")},
+        Slice: dict.fromkeys(("axes", "starts", "stops", "steps"), SHAPES),
         FloatOperator: {
             "target": NAMES,
             "arguments": st.lists(arguments(), max_size=3).map(tuple),

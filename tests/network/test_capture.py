@@ -177,7 +177,7 @@ def test_a_file_that_holds_no_network(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such file"):
         Network.load(path)
     path.write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="not a network saved by torch.export: not an archive"):
+    with pytest.raises(ModelError, match=r"torch\.export: not an archive"):
         Network.load(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("notes.txt", "nothing")

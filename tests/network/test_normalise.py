@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sigmaquant.network import capture
-from sigmaquant.network.normalise import arguments_of, set_parameter, tensor_of
+from sigmaquant.network.normalise import arguments_of, tensor_of
 from tests import nets
 
 aten = torch.ops.aten

@@ -136,6 +136,7 @@ def make_report(blocks: int = 3, seed: int = 7) -> RunReport:
             ),
         ),
         layers=tuple(layers),
+        quality_loss="divergence",
         quality=(
             Quality(stage="float", metric="accuracy", value=0.9172, samples=9980),
             Quality(stage="float", metric="loss", value=0.0, samples=128),

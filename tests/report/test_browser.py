@@ -143,6 +143,12 @@ def test_shows_the_figures_of_the_record(show: Show, report: RunReport) -> None:
         assert any(expected in text for text in dump.text), expected
 
 
+def test_a_loss_is_called_what_it_is(show: Show, report: RunReport) -> None:
+    labelled = report.model_copy(update={"quality_loss": "cross entropy"})
+    titles = [text for text in show(labelled).dump.text if text.startswith("Loss (")]
+    assert titles == ["Loss (cross entropy)", "Loss (cross entropy)", "Loss (kl)"]
+
+
 def test_marks_explain_themselves_to_a_screen_reader(show: Show, report: RunReport) -> None:
     labels = show(report).dump.labels
     layer = report.layers[1]

@@ -15,7 +15,8 @@ def _changed(report: RunReport, **fields: object) -> str:
 
 def test_says_size_accuracy_and_fit(report: RunReport) -> None:
     assert _changed(report, budgets=(FLASH,), quality=ACCURACY) == (
-        "71.3 KiB instead of 301 KiB float (4.2x smaller), accuracy 98.1 -> 97.9 %, fits cortex-m4"
+        "71.3 KiB of flash instead of 301 KiB float (4.2x smaller), "
+        "accuracy 98.1 -> 97.9 %, fits cortex-m4"
     )
 
 

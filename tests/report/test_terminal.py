@@ -35,6 +35,7 @@ def test_tells_what_a_reader_asks_first(report: RunReport) -> None:
         "ResNet20 on Cortex-M4 board, 80 MHz, 128 KiB RAM; plan: greedy (heuristic)",
         "Peak RAM 208 KiB 52 KiB 64 KiB ████████░░ 81 % derived",
         "no limit estimated",
+        "Quality accuracy divergence samples",
         "finetuned 91.54 % 0.0187 9,980 / 128",
         "verified: 99,800 values equal the integer reference, 0.41x the time of float.",
         "Warning: The energy figures are estimates",

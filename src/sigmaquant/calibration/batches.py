@@ -32,7 +32,10 @@ class Batch:
 
 
 def read_batches(
-    loader: Iterable[Any], network: Network, limit: int | None = None
+    loader: Iterable[Any],
+    network: Network,
+    limit: int | None = None,
+    what: str = "input",
 ) -> tuple[Batch, ...]:
     """Read a loader into checked batches.
 
@@ -40,6 +43,7 @@ def read_batches(
         loader: yields tensors, (inputs, target) pairs, or dicts; batches are passed through.
         network: what reads them; its inputs give the expected shapes.
         limit: stop after that many samples; a network of fixed batch size gets whole batches.
+        what: names the data in messages.
 
     Raises:
         DataError: no batch at all, NaN or infinite values, shapes or types that don't fit.
@@ -47,7 +51,7 @@ def read_batches(
     batches: list[Batch] = []
     count = 0
     for index, item in enumerate(loader):
-        batch = as_batch(item, network, f"batch {index}")
+        batch = as_batch(item, network, f"{what} batch {index}")
         if limit is not None and count + len(batch) > limit and network.batch_size is None:
             batch = _head(batch, limit - count)
         if len(batch):
@@ -56,7 +60,7 @@ def read_batches(
         if limit is not None and count >= limit:
             break
     if not batches:
-        raise DataError("the data loader gave no samples; check its source and its filters")
+        raise DataError(f"the {what} data gave no samples; check their source and filters")
     return tuple(batches)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 _LOGGER = logging.getLogger("sigmaquant")
+_PIPED_COLUMNS = 160
 
 
 def log_to_stderr() -> None:
@@ -35,8 +37,9 @@ def quieten(value: bool) -> bool:
 
 
 def console() -> Console:
-    """Where results are printed."""
-    return Console(file=sys.stdout, highlight=False)
+    """Where results are printed; into a pipe or a file, with room for long names of layers."""
+    narrow = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    return Console(file=sys.stdout, highlight=False, width=None if narrow else _PIPED_COLUMNS)
 
 
 def print_table(

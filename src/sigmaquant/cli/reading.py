@@ -43,4 +43,5 @@ def calibration_batches(network: Network, data: DataConfig) -> tuple[Batch, ...]
 
     if data.calibration is None:
         raise ConfigError("calibration data are missing: give --calibration, or --config")
-    return read_batches(data.open(data.calibration), network, data.calibration_samples)
+    source = data.open(data.calibration)
+    return read_batches(source, network, data.calibration_samples, what="calibration")

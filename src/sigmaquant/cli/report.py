@@ -10,6 +10,7 @@ import typer
 from sigmaquant.artifact import written_atomically
 from sigmaquant.cli import options
 from sigmaquant.cli.output import console, print_line
+from sigmaquant.errors import ArtifactError
 from sigmaquant.report import RunReport, print_report, render_html
 
 
@@ -27,7 +28,7 @@ def report(
 
     Example: sigmaquant report runs/resnet8 --html report.html
     """
-    loaded = RunReport.load(source / "report.json" if source.is_dir() else source)
+    loaded = RunReport.load(_report_file(source))
     if html is not None:
         with written_atomically(html) as temporary:
             temporary.write_text(render_html(loaded), encoding="utf-8")
@@ -35,3 +36,15 @@ def report(
         print_line(loaded.model_dump_json(indent=1))
     else:
         print_report(loaded, console())
+
+
+def _report_file(source: Path) -> Path:
+    if not source.is_dir():
+        return source
+    file = source / "report.json"
+    if not file.exists():
+        raise ArtifactError(
+            f"{source} holds no report.json, so no run has finished there; start its sigmaquant "
+            "run again, and it goes on where it stopped"
+        )
+    return file

@@ -10,6 +10,7 @@ import typer
 from sigmaquant.budget import Budget, format_cost
 from sigmaquant.cli import options
 from sigmaquant.cli.output import print_line, print_table
+from sigmaquant.report.model import METRIC_TITLES
 
 if TYPE_CHECKING:
     from sigmaquant.bitplan import BitPlan
@@ -65,7 +66,8 @@ def _print_plan(plan: BitPlan, table: LayerTable, costs: CostTable, budget: Budg
         for layer in table.layers
     ]
     print_table(("layer", "weights", "bits"), rows)
-    limits = budget.limits()
-    for metric, value in costs.totals(plan).items():
+    limits, totals = budget.limits(), costs.totals(plan)
+    for metric, title in METRIC_TITLES.items():
         limit = f" of {format_cost(metric, limits[metric])}" if metric in limits else ""
-        print_line(f"{metric}: {format_cost(metric, value)}{limit} ({costs.marks[metric]})")
+        used = format_cost(metric, totals[metric])
+        print_line(f"{title}: {used}{limit} ({costs.marks[metric]})")

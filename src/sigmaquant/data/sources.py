@@ -138,14 +138,14 @@ def _check_reiterable(batches: object, what: str) -> None:
 
 
 def example_inputs(source: DataSource) -> tuple[Tensor, ...]:
-    """The inputs of the first batch, to capture a network with.
+    """The inputs of the calibration data's first batch, to capture a network with.
 
     Raises:
         DataError: the data are empty or the first batch is not (inputs, target).
     """
     item = next(iter(source), None)
     if item is None:
-        raise DataError("the data loader gave no batch; check its source and its filters")
+        raise DataError("the calibration data gave no batch; check their source and filters")
     if isinstance(item, list | tuple) and item:
         item = item[0]
     inputs = (item,) if isinstance(item, Tensor) else item

@@ -65,7 +65,7 @@ def quantize(
     if rounding not in ROUNDINGS:
         raise ConfigError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
     check_plan(plan, network.table)
-    batches = read_batches(calibration, network)
+    batches = read_batches(calibration, network, what="calibration")
     ranges = activation_ranges(network, batches, plan.activation_bits)
     scales = {layer.name: torch.ones(layer.channels) for layer in network.table.layers}
     quantized = QuantizedNetwork(network, plan, ranges, scales)

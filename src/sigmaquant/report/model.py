@@ -289,6 +289,7 @@ class RunReport(Artifact):
         budgets: one entry a cost metric, at most.
         layers: in order of execution; at least one.
         quality: one entry a stage and metric, at most.
+        quality_loss: which loss that is, such as "cross entropy"; None where unknown.
         compared_plans: the chosen plan and its rivals, measured alike.
         close_calls: choices that hang on noise.
         exports: the files written.
@@ -305,6 +306,7 @@ class RunReport(Artifact):
     budgets: tuple[BudgetUse, ...]
     layers: Annotated[tuple[LayerResult, ...], pydantic.Field(min_length=1)]
     quality: tuple[Quality, ...] = ()
+    quality_loss: str | None = None
     compared_plans: tuple[ComparedPlan, ...] = ()
     close_calls: tuple[CloseCall, ...] = ()
     exports: tuple[ExportedFile, ...] = ()

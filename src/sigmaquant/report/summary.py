@@ -9,8 +9,8 @@ from sigmaquant.units import format_bytes
 def headline(report: RunReport) -> str:
     """Size, quality and fit in one sentence, without a full stop.
 
-    Such as "71.3 KiB instead of 301 KiB float (4.2x smaller), accuracy 98.1 -> 97.9 %, fits
-    cortex-m4".
+    Such as "71.3 KiB of flash instead of 301 KiB float (4.2x smaller), accuracy 98.1 -> 97.9 %,
+    fits cortex-m4".
     """
     parts = (_size(report), _quality(report), _fit(report))
     return ", ".join(part for part in parts if part)
@@ -24,9 +24,8 @@ def _size(report: RunReport) -> str:
         return f"{format_bytes(flash.used)} of flash"
     ratio = flash.float_value / flash.used
     change = f"{ratio:.1f}x smaller" if ratio >= 1 else f"{1 / ratio:.1f}x larger"
-    return (
-        f"{format_bytes(flash.used)} instead of {format_bytes(flash.float_value)} float ({change})"
-    )
+    used, before = format_bytes(flash.used), format_bytes(flash.float_value)
+    return f"{used} of flash instead of {before} float ({change})"
 
 
 def _quality(report: RunReport) -> str:

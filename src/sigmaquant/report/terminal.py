@@ -157,7 +157,7 @@ def _chosen_rise(layer: LayerResult) -> str:
 def _quality_table(report: RunReport) -> Table:
     table = _table()
     table.add_column("Quality")
-    for title in ("accuracy", "loss", "samples"):
+    for title in ("accuracy", report.quality_loss or "loss", "samples"):
         table.add_column(title, justify="right")
     for stage in STAGES:
         accuracy, loss = report.quality_at(stage, "accuracy"), report.quality_at(stage, "loss")

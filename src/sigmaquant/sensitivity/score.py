@@ -90,7 +90,7 @@ def score(
         raise ConfigError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
     if rounding not in ROUNDINGS:
         raise ConfigError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
-    batches = read_batches(calibration, network)
+    batches = read_batches(calibration, network, what="calibration")
     measure = METRICS[metric](seed)
     options = f"{metric} {rounding} {seed} {'' if loss is None else _name(loss)}"
     inputs = _digest(network.digest(), data_digest(batches), options)

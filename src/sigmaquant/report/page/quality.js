@@ -27,10 +27,10 @@ function qualityTakeaway() {
 function qualityRow(metric) {
   const [before, after] = [qualityAt("float", metric), finalQuality(metric)];
   if (!before && !after) return null;
-  const uniform8 = report.compared_plans.find((plan) => plan.origin === "uniform 8");
   const value = (row) => formatQuality(metric, row ? row.value : null);
-  return { cells: [metric === "accuracy" ? "Accuracy" : `Loss (${report.scoring.loss})`, value(before),
-    formatQuality(metric, uniform8?.[metric] ?? null), value(after),
+  // Uniform plans are compared on other samples and by the scored loss: see "Against uniform plans".
+  return { cells: [metric === "accuracy" ? "Accuracy" : lossTitle(), value(before),
+    UNKNOWN, value(after),
     qualityChange(metric, before, after), markBadge("measured")] };
 }
 
@@ -54,7 +54,7 @@ function fileRows(file) {
 function stageTable() {
   const columns = [{ title: "Stage" },
     { title: "Accuracy", numeric: true }, { title: "samples", numeric: true },
-    { title: `Loss (${report.scoring.loss})`, numeric: true }, { title: "samples", numeric: true }];
+    { title: lossTitle(), numeric: true }, { title: "samples", numeric: true }];
   const cells = (stage, metric) => {
     const row = qualityAt(stage, metric);
     return row ? [formatQuality(metric, row.value), formatCount(row.samples)] : [UNKNOWN, UNKNOWN];
@@ -63,4 +63,9 @@ function stageTable() {
   return table("Quality by stage", columns, measured.map((stage) => ({
     cells: [STAGE_TITLES[stage], ...cells(stage, "accuracy"), ...cells(stage, "loss")],
   })));
+}
+
+// The loss of the evaluation, which is not always the one that was scored.
+function lossTitle() {
+  return report.quality_loss ? `Loss (${report.quality_loss})` : "Loss";
 }
