@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.divergence import divergence
-from sigmaquant.errors import ConfigError, DataError
+from sigmaquant.errors import ConfigError, DataError, UnsupportedError
+from sigmaquant.lowering import lower
 from sigmaquant.network import Network, capture
 from sigmaquant.network.normalise import arguments_of
 from sigmaquant.network.operators import CONVOLUTIONS
@@ -170,6 +171,19 @@ def test_a_bias_fits_int32_even_where_the_weights_are_nothing(rounding: str) -> 
     assert bool((quantized.bias("conv").abs() / step < 2**31).all())
     with torch.no_grad():
         assert torch.allclose(quantized(*data[0]), network(*data[0])[0], atol=0.05)
+
+
+def test_scales_that_training_made_too_small_are_raised() -> None:
+    network = capture(SwitchedOff().eval(), torch.ones(2, 3, 6, 6))
+    data = [(torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0)),)]
+    quantized = quantize(network, BitPlan.uniform(network.table, 4), data)
+    kept = quantized.weight_quantizer("out").scale.detach().clone()
+    quantized.weight_quantizer("conv").scale.data.fill_(-1e-9)
+    with pytest.raises(UnsupportedError, match="conv: the accumulator"):
+        lower(quantized)
+    quantized.raise_scales()
+    lower(quantized)
+    assert torch.equal(quantized.weight_quantizer("out").scale, kept)
 
 
 def test_layers_with_one_weight_are_corrected_each_in_its_own_bias() -> None:

@@ -205,6 +205,7 @@ class _Training:
         objective = self._objective(batch)
         objective.backward()
         optimizer.step()
+        self._student.raise_scales()
 
     def _objective(self, batch: Batch) -> Tensor:
         with torch.no_grad():

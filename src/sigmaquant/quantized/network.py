@@ -21,7 +21,7 @@ from sigmaquant.layers import LayerTable
 from sigmaquant.network import Network
 from sigmaquant.network.exporting import quiet_graph_copies
 from sigmaquant.network.normalise import arguments_of, tensor_of
-from sigmaquant.quantizers import AffineRange
+from sigmaquant.quantizers import AffineRange, least_scales
 from sigmaquant.quantizers.learned import ActivationQuantizer, WeightQuantizer
 
 _FORMAT = "sigmaquant.quantized.1"
@@ -107,6 +107,17 @@ class QuantizedNetwork(nn.Module):
     def activation_quantizer(self, group: str) -> ActivationQuantizer:
         """The fake quantization of a precision group."""
         return self.graph_module.get_submodule(_activation_path(group))  # type: ignore[return-value]
+
+    def raise_scales(self) -> None:
+        """Raise weight scales that training has made too small for biases in int32."""
+        with torch.no_grad():
+            for layer, calls in self.network.layer_nodes().items():
+                scale = self.weight_quantizer(layer).scale
+                for index, call in enumerate(calls):
+                    group = self.network.encodings.groups[arguments_of(call)[0]]
+                    input_scale = self.activation_quantizer(group).safe_scale()
+                    least = least_scales(self.bias(layer, index), input_scale)
+                    scale.copy_(scale.maximum(least.reshape(scale.shape)))
 
     def state(self) -> dict[str, Tensor]:
         """A copy of all parameters and encodings, for ``restore``."""

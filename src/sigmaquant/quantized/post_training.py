@@ -29,6 +29,7 @@ from sigmaquant.quantizers import (
     AffineRange,
     fake_quantize,
     fitted_levels,
+    least_scales,
     level_bounds,
     nearest_levels,
     realigned_rows,
@@ -37,7 +38,6 @@ from sigmaquant.quantizers import (
 )
 
 ROUNDINGS = ("compensated", "nearest")
-_LARGEST_BIAS = 2.0**30  # half of what int32 holds; the rest is for products and the correction
 
 
 def quantize(
@@ -161,12 +161,8 @@ class _Passage:
         return fitted_levels(rows, (low, high), start, moments, least)
 
     def _least_scales(self, node: Node) -> Tensor:
-        """(out,): weight scales at which the bias just fits an int32 accumulator.
-
-        Channels that training has switched off have weights near zero beside an ordinary bias.
-        """
         source = self._ranges[self._encodings.groups[arguments_of(node)[0]]]
-        return self._bias(node).abs() / (source.scale * _LARGEST_BIAS)
+        return least_scales(self._bias(node), source.scale)
 
     def _correct_bias(self, node: Node) -> None:
         """Move the bias by the mean error of the layer's output, channel by channel.

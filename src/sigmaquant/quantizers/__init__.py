@@ -8,7 +8,7 @@ from sigmaquant.quantizers.affine import AffineRange, fake_quantize
 from sigmaquant.quantizers.fitting import fitted_levels, realigned_rows, starting_scales
 from sigmaquant.quantizers.ranges import best_range
 from sigmaquant.quantizers.rounding import MomentFactor, compensated_levels, nearest_levels
-from sigmaquant.quantizers.scales import level_bounds, weight_scales
+from sigmaquant.quantizers.scales import least_scales, level_bounds, weight_scales
 
 __all__ = [
     "AffineRange",
@@ -17,6 +17,7 @@ __all__ = [
     "compensated_levels",
     "fake_quantize",
     "fitted_levels",
+    "least_scales",
     "level_bounds",
     "nearest_levels",
     "realigned_rows",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sigmaquant.quantizers.affine import SMALLEST_SCALE
 
+_LARGEST_BIAS = 2.0**30  # half of what int32 holds; the rest is for products and the correction
 _SHRINKS = 60
 _SMALLEST_SHRINK = 0.3
 
@@ -50,3 +51,11 @@ def weight_scales(rows: Tensor, bits: int, importance: Tensor | None = None) -> 
         best_scale = torch.where(better, scale, best_scale)
         best_error = torch.where(better, error, best_error)
     return best_scale
+
+
+def least_scales(bias: Tensor, input_scale: Tensor | float) -> Tensor:
+    """(out,): weight scales at which the bias (out,) still fits an int32 accumulator.
+
+    Channels that training has switched off have weights near zero beside an ordinary bias.
+    """
+    return bias.abs() / (input_scale * _LARGEST_BIAS)
