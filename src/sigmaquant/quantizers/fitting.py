@@ -8,8 +8,9 @@ from torch import Tensor
 from sigmaquant.quantizers.rounding import MomentFactor, compensated_levels
 from sigmaquant.quantizers.scales import weight_scales
 
-_TURNS = 5  # after these the error hardly moves, measured on ResNet-20 at 2 and 3 bits
-_RIDGE = 0.05  # of the mean diagonal; between 0.01 and 0.2 the result is the same
+_TURNS = 5  # none against five was tried on ResNet-20 at 2 and 3 bits; other numbers were not
+# Of the mean diagonal. ResNet-20 at 2 bits: 0.01, 0.05, 0.2 and 1 gave 88.9, 89.2, 88.8 and 87.9 %.
+_RIDGE = 0.05
 
 
 def fitted_levels(
