@@ -1,6 +1,8 @@
-"""The result of scoring: how much the loss rises when one layer alone is quantized."""
+"""The result of scoring: how much the loss rises when one layer or one tensor is quantized."""
 
 from __future__ import annotations
+
+import pydantic
 
 from sigmaquant.artifact import Artifact, Frozen
 
@@ -13,7 +15,7 @@ class Score(Frozen):
 
 
 class SensitivityTable(Artifact):
-    """Scores of every layer and weight width.
+    """Scores of every layer and weight width, and of every precision group and activation width.
 
     Attributes:
         metric: what was measured, such as "loss".
@@ -24,6 +26,8 @@ class SensitivityTable(Artifact):
         seed: of every random draw.
         inputs: hash of the network and the data that were scored.
         scores: by layer name, then by weight width.
+        activation_scores: by precision group, then by activation width; empty where activations
+            were not scored and therefore all keep one width.
     """
 
     metric: str
@@ -34,6 +38,7 @@ class SensitivityTable(Artifact):
     seed: int
     inputs: str
     scores: dict[str, dict[int, Score]]
+    activation_scores: dict[str, dict[int, Score]] = pydantic.Field(default_factory=dict)
 
     def rise(self, layer: str, weight_bits: int) -> float:
         """The score of one choice; KeyError if it was not scored."""
