@@ -25,18 +25,28 @@ def load_network(
     """The captured network behind a name.
 
     Args:
-        spec: a ``.pt2`` file, or what ``build_model`` takes.
+        spec: a ``.pt2`` or ``.onnx`` file, or what ``build_model`` takes.
         weights: a safetensors file with the model's state dict.
-        example: gives one batch of inputs; asked only where the model has to be captured.
+        example: gives one batch of inputs; asked only where the model has to be captured and does
+            not say itself what it takes.
 
     Raises:
         ModelError: it cannot be built, loaded or captured.
+        UnsupportedError: a file holds an operator that is not known.
+        MissingExtraError: onnx, which reads ``.onnx`` files, is not installed.
     """
-    if not spec.endswith(".pt2"):
+    if not spec.endswith((".pt2", ".onnx")):
         return capture(build_model(spec, weights), example())
     if weights is not None:
         raise ModelError(f"{spec} holds its own weights; leave out {weights}")
-    return Network.load(spec)
+    return Network.load(spec) if spec.endswith(".pt2") else _from_onnx(spec, example)
+
+
+def _from_onnx(path: str, example: Callable[[], Sequence[Tensor]]) -> Network:
+    from sigmaquant.network.onnx import import_onnx
+
+    imported = import_onnx(path, example)
+    return capture(imported.module, imported.example_inputs)
 
 
 def build_model(reference: str, weights: str | Path | None = None) -> nn.Module:

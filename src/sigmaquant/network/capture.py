@@ -87,19 +87,31 @@ class Network:
         return _network(functional(load_program(path)))
 
 
-def capture(model: nn.Module, example_input: Tensor | Sequence[Tensor]) -> Network:
+def capture(
+    model: nn.Module | str | Path, example_input: Tensor | Sequence[Tensor] | None = None
+) -> Network:
     """Capture a trained network.
 
     Args:
-        model: any module that torch.export takes; it is not changed.
+        model: any module that torch.export takes; it is not changed. Or an ONNX file.
         example_input: a tensor, or one for each input, with the batch first. Its values don't
-            matter, its shapes and types do.
+            matter, its shapes and types do. May be left out for an ONNX file that says them.
 
     Raises:
         ModelError: the model does not run on the example, cannot be exported, holds NaN or other
-            types than float32, has an output without batch, or no layer that can be quantized.
+            types than float32, has an output without batch, or no layer that can be quantized;
+            or the file cannot be read.
+        UnsupportedError: the file holds an operator that is not known.
+        MissingExtraError: onnx, which reads the file, is not installed.
     """
-    return _network(export(model, example_input))
+    if isinstance(model, nn.Module):
+        if example_input is None:
+            raise ModelError(f"give an example input to capture a {type(model).__name__} with")
+        return _network(export(model, example_input))
+    from sigmaquant.network.onnx import import_onnx
+
+    imported = import_onnx(model, None if example_input is None else lambda: example_input)
+    return _network(export(imported.module, imported.example_inputs))
 
 
 def _network(program: ExportedProgram) -> Network:

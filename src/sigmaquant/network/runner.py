@@ -71,13 +71,20 @@ class GraphRunner:
         return tuple(n for n in self.nodes if n in reached and n not in sources)
 
     def rerun(
-        self, values: Mapping[Node, Any], behind: Sequence[Node], replaced: Mapping[Node, Any]
+        self,
+        values: Mapping[Node, Any],
+        behind: Sequence[Node],
+        replaced: Mapping[Node, Any],
+        see: Watch = lambda _, value: value,
     ) -> tuple[Tensor, ...]:
-        """The outputs with some values replaced; only ``behind`` them is computed anew."""
+        """The outputs with some values replaced; only ``behind`` them is computed anew.
+
+        ``see(node, value)`` gets each new value and returns what goes on.
+        """
         changed: Values = {**values, **replaced}
         for node in behind:
             if node.op == "call_function":
-                changed[node] = call(node, changed)
+                changed[node] = see(node, call(node, changed))
         return self.outputs(changed)
 
     def outputs(self, values: Mapping[Node, Any]) -> tuple[Tensor, ...]:

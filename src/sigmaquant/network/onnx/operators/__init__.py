@@ -1,0 +1,1 @@
+"""Builders: one ONNX node to one torch module. One file a family; ``table`` lists them all."""
