@@ -1,0 +1,159 @@
+"""The files of an exported library, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sigmaquant.errors import OutputError
+from sigmaquant.export.c.literals import vector
+from sigmaquant.export.c.manifest import Manifest
+from sigmaquant.export.c.model import MARK, Model
+
+CHECKED_SAMPLES = 2
+"""Samples that the check program holds; more would only cost flash."""
+
+_OWN_FILES = re.compile(
+    r"(model|check|check_vectors|kernels/sq_\w+)\.[cho]|model\.json|Makefile|CMakeLists\.txt"
+    r"|libmodel\.a|model_check"
+)
+"""What an export writes, and what its Makefile builds."""
+_HEADERS = re.compile(r'#include "(sq_\w+\.h)"')
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@contextlib.contextmanager
+def folder_written_atomically(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that takes its name when the block succeeds.
+
+    An earlier export of that name is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds files that no export wrote.
+    """
+    target = Path(path)
+    _refuse_foreign(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
+            temporary = Path(beside) / "new"
+            temporary.mkdir()
+            yield temporary
+            if target.exists():
+                target.replace(Path(beside) / "old")
+            temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _refuse_foreign(target: Path) -> None:
+    """An export replaces a folder of its own, and never a user's."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise OutputError(f"{target} is a file; a C library needs a folder")
+    files = (file.relative_to(target) for file in target.rglob("*") if not file.is_dir())
+    foreign = sorted(str(file) for file in files if not _OWN_FILES.fullmatch(file.as_posix()))
+    if foreign:
+        raise OutputError(
+            f"{target} holds files that no export wrote, such as {foreign[0]}; "
+            "name another folder, or move them"
+        )
+
+
+def write_files(model: Model, folder: Path, inputs: Arrays, outputs: Arrays) -> None:
+    """Write a library's files into an existing folder.
+
+    Args:
+        model: the network as C text.
+        folder: where to.
+        inputs: (batch, *shape) float32 for each input of the network.
+        outputs: what the reference computes from them.
+    """
+    model.manifest.save(folder / "model.json")
+    (folder / "model.h").write_text(model.header, encoding="utf-8")
+    (folder / "model.c").write_text(model.source, encoding="utf-8")
+    vectors = _check_vectors(model.manifest, inputs, outputs)
+    (folder / "check_vectors.h").write_text(vectors, encoding="utf-8")
+    for name in ("CMakeLists.txt", "Makefile", "check.c"):
+        _write_resource(folder / name, "project", name)
+    kernels = folder / "kernels"
+    kernels.mkdir()
+    for source in model.sources:
+        _write_resource(kernels / f"{source}.c", "kernels", f"{source}.c")
+    for kind, bits in model.widths:
+        text = f'#define SQ_BITS {bits}\n#include "sq_{kind}_template.h"\n'
+        (kernels / f"sq_{kind}_w{bits}.c").write_text(text, encoding="utf-8")
+    _write_headers(kernels)
+
+
+def _write_resource(target: Path, kind: str, name: str) -> None:
+    target.write_bytes(resource(kind, name).encode())
+
+
+def resource(kind: str, name: str) -> str:
+    """The text of a file of this package: a kernel, or a file of the project around them."""
+    return resources.files("sigmaquant.export.c").joinpath(kind, name).read_text(encoding="utf-8")
+
+
+def _write_headers(kernels: Path) -> None:
+    """Add the headers that the kernels include, and those that they include."""
+    wanted = {"sq_kernels.h"}
+    for file in kernels.iterdir():
+        wanted.update(_HEADERS.findall(file.read_text(encoding="utf-8")))
+    while wanted:
+        name = wanted.pop()
+        text = resource("kernels", name)
+        (kernels / name).write_text(text, encoding="utf-8")
+        wanted.update(n for n in _HEADERS.findall(text) if not (kernels / n).exists())
+
+
+def _check_vectors(manifest: Manifest, inputs: Arrays, outputs: Arrays) -> str:
+    """Samples as the bits of float32, because text could round."""
+    given = flat_samples(inputs, [port.name for port in manifest.inputs])[:CHECKED_SAMPLES]
+    wanted = flat_samples(outputs, [port.name for port in manifest.outputs])[:CHECKED_SAMPLES]
+    arguments = []
+    for kind, ports in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        start = 0
+        for port in ports:
+            arguments.append(f"({kind}) + {start}")
+            start += port.floats
+    return "\n".join(
+        [
+            f"{MARK}. */",
+            "#include <stdint.h>",
+            "",
+            '#include "model.h"',
+            "",
+            f"#define CHECK_SAMPLES {len(given)}",
+            f"#define CHECK_INPUT_FLOATS {given.shape[1]}",
+            f"#define CHECK_OUTPUT_FLOATS {wanted.shape[1]}",
+            f"#define CHECK_RUN(inputs, outputs) model_run({', '.join(arguments)})",
+            "",
+            _bits("inputs", "INPUT", given),
+            _bits("outputs", "OUTPUT", wanted),
+            "",
+        ]
+    )
+
+
+def _bits(name: str, size: str, samples: npt.NDArray[np.float32]) -> str:
+    rows = ",\n".join(vector(f"{bits:#x}" for bits in row) for row in samples.view(np.uint32))  # type: ignore[misc]
+    return (
+        f"static const uint32_t check_{name}[CHECK_SAMPLES][CHECK_{size}_FLOATS] = {{\n{rows}\n}};"
+    )
+
+
+def flat_samples(arrays: Arrays, names: list[str]) -> npt.NDArray[np.float32]:
+    """(batch, all values of a sample) in the order of the names."""
+    flat = [np.asarray(arrays[name], np.float32).reshape(len(arrays[name]), -1) for name in names]
+    return np.ascontiguousarray(np.concatenate(flat, axis=1))

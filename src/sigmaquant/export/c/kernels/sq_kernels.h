@@ -1,0 +1,167 @@
+/* Kernels of a SigmaQuant model: integers only, but for the two ends of the network.
+ *
+ * Values are uint8_t and stand for scale * (q - zero_point). Images are stored channels last:
+ * element (c, y, x) is at (y * width + x) * channels + c. Sizes are in elements.
+ */
+#ifndef SQ_KERNELS_H
+#define SQ_KERNELS_H
+
+#include <stdint.h>
+
+#ifdef __FAST_MATH__
+#error "The two ends of the network need IEEE float32: build without -ffast-math."
+#endif
+
+#define SQ_BLOCK 32    /* weights in a block of packed words */
+#define SQ_COLUMNS 2   /* output places that are computed at once */
+#define SQ_ROWS 16     /* accumulators of one place that are kept before they are requantized */
+#define SQ_MOST_AXES 6 /* of a copy */
+
+/* What a result is limited to: the integers of an encoding. */
+typedef struct {
+    int32_t zero_point;
+    int32_t highest;
+} sq_range;
+
+/* How windows of a kernel lie on an image; `top` and `left` are the padding before it. */
+typedef struct {
+    int32_t height, width, channels;
+    int32_t output_height, output_width;
+    int32_t kernel_height, kernel_width;
+    int32_t stride_y, stride_x;
+    int32_t dilation_y, dilation_x;
+    int32_t top, left;
+} sq_window;
+
+/* Gathered inputs of up to SQ_COLUMNS places, and the sum of each.
+ *
+ * Element k of column c is at values[(k / SQ_BLOCK * columns + c) * SQ_BLOCK + k % SQ_BLOCK]. Where
+ * the kernel reaches beyond the image, an element is the input's zero point. `values` is aligned
+ * to a word. */
+typedef struct {
+    int16_t *values;
+    int32_t columns;
+    int32_t sums[SQ_COLUMNS];
+} sq_panel;
+
+/* Packed weights of a layer, (rows, length), with what belongs to each row.
+ *
+ * Rows 2i and 2i + 1 are interleaved word by word, so that one pointer walks both; a last odd row
+ * stands alone. `bias` is less the input's zero point times the sum of the row's weights, so that
+ * kernels take inputs as they are. `multipliers` are float32 numbers M * 2^(7 - shift) as integers:
+ * M, which has 24 bits, in bits 7 to 30, the shift below. */
+typedef struct sq_matrix sq_matrix;
+
+/* Accumulators of rows first .. first + count - 1, with their bias, for every column of a panel:
+ * accumulators[column * SQ_ROWS + row - first]. `first` is even. */
+typedef void sq_dot(const sq_matrix *matrix, int32_t first, int32_t count, const sq_panel *panel,
+                    int32_t *accumulators);
+
+struct sq_matrix {
+    const uint32_t *words;
+    const int32_t *bias;
+    const uint32_t *multipliers;
+    int32_t rows, length;
+    sq_dot *dot;
+};
+
+sq_dot sq_dot_w2, sq_dot_w3, sq_dot_w4, sq_dot_w5, sq_dot_w6, sq_dot_w7, sq_dot_w8;
+
+/* `count` weights of one row, not interleaved, as signed integers. */
+typedef void sq_unpack(const uint32_t *words, int32_t count, int8_t *weights);
+
+sq_unpack sq_unpack_w2, sq_unpack_w3, sq_unpack_w4, sq_unpack_w5, sq_unpack_w6, sq_unpack_w7,
+    sq_unpack_w8;
+
+/* A convolution, or a fully connected layer as one with a kernel of 1 x 1.
+ *
+ * `matrix` holds the first group; the others follow, `group_words` apart. Its rows are in the
+ * order (y, x, channel). `scratch`: SQ_COLUMNS * (length rounded up to whole blocks). */
+typedef struct {
+    sq_window window;
+    sq_matrix matrix;
+    int32_t groups, group_words;
+    int32_t zero_point; /* of the input */
+    sq_range range;
+} sq_convolution;
+
+void sq_convolve(const sq_convolution *layer, const uint8_t *input, uint8_t *output,
+                 int16_t *scratch);
+
+/* A fully connected layer over the last axis, whose results are float32:
+ * accumulator * scales[row]. `scratch` as for sq_convolve. */
+typedef struct {
+    sq_matrix matrix;
+    const float *scales;
+    int32_t places;
+} sq_float_layer;
+
+void sq_multiply_to_float(const sq_float_layer *layer, const uint8_t *input, float *output,
+                          int16_t *scratch);
+
+/* A convolution with one filter a channel. Its weights are one row in the order (y, x, channel),
+ * unpacked once; `bias` and `multipliers` as in sq_matrix. `scratch` is aligned for pointers and
+ * holds a pointer for each tap of the kernel and (taps + 1) * channels bytes. */
+typedef struct {
+    sq_window window;
+    const uint32_t *words;
+    sq_unpack *unpack;
+    const int32_t *bias;
+    const uint32_t *multipliers;
+    int32_t zero_point; /* of the input */
+    sq_range range;
+} sq_depthwise;
+
+void sq_convolve_depthwise(const sq_depthwise *layer, const uint8_t *input, uint8_t *output,
+                           void *scratch);
+
+/* (left * left_ratio + right * right_ratio + constant) / 2^fraction_bits, half to even. The
+ * output may be one of the inputs. */
+typedef struct {
+    int32_t count;
+    int32_t left_ratio, right_ratio, constant;
+    int32_t fraction_bits;
+    int32_t highest;
+} sq_sum;
+
+void sq_add(const sq_sum *sum, const uint8_t *left, const uint8_t *right, uint8_t *output);
+
+/* output[i] = table[input[i]]; the output may be the input. */
+void sq_look_up(const uint8_t *table, int32_t count, const uint8_t *input, uint8_t *output);
+
+/* Limited to low .. high; the output may be the input. */
+void sq_clamp(int32_t low, int32_t high, int32_t count, const uint8_t *input, uint8_t *output);
+
+void sq_max_pool(const sq_window *window, const uint8_t *input, uint8_t *output);
+
+/* Means over windows, requantized; padding counts as real zero. */
+typedef struct {
+    sq_window window;
+    uint32_t multiplier;
+    int32_t zero_point; /* of the input */
+    sq_range range;
+} sq_average;
+
+void sq_average_pool(const sq_average *pool, const uint8_t *input, uint8_t *output);
+
+/* A copy between two orders of elements: `strides` of source and target, axis by axis. */
+typedef struct {
+    int32_t axes; /* at least 1 */
+    int32_t sizes[SQ_MOST_AXES];
+    int32_t source[SQ_MOST_AXES];
+    int32_t target[SQ_MOST_AXES];
+} sq_order;
+
+void sq_copy(const sq_order *order, const uint8_t *input, uint8_t *output);
+
+void sq_fill(int32_t value, int32_t count, uint8_t *output);
+
+/* clamp(round_half_even(x / scale) + zero_point); NaN gives 0. */
+void sq_quantize(const sq_order *order, float scale, const sq_range *range, const float *input,
+                 uint8_t *output);
+
+/* scale * (q - zero_point). */
+void sq_dequantize(const sq_order *order, float scale, int32_t zero_point, const uint8_t *input,
+                   float *output);
+
+#endif

@@ -1,0 +1,19 @@
+/* Gathering of inputs for the products with packed weights. */
+#ifndef SQ_PANEL_H
+#define SQ_PANEL_H
+
+#include "sq_kernels.h"
+
+/* Where the next element of a column goes. */
+typedef struct {
+    int16_t *next;
+    int32_t room; /* in the block */
+    int32_t skip; /* from the end of a block to the next of the same column */
+    int32_t sum;
+} sq_cursor;
+
+void sq_begin_column(sq_cursor *cursor, const sq_panel *panel, int32_t column);
+void sq_put(sq_cursor *cursor, const uint8_t *source, int32_t count);
+void sq_put_padding(sq_cursor *cursor, int32_t count, int32_t zero_point);
+
+#endif

@@ -1,0 +1,13 @@
+/* Accumulators to integers of the output's encoding, as float32 arithmetic would round them. */
+#ifndef SQ_REQUANTIZE_H
+#define SQ_REQUANTIZE_H
+
+#include "sq_kernels.h"
+#include "sq_lanes.h"
+
+/* `count` accumulators to integers of an encoding:
+ * limited(round_half_even(float32(float32(accumulator) * multiplier)) + zero point). */
+void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *multipliers,
+                   const sq_range *range, uint8_t *output);
+
+#endif

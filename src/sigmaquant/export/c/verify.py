@@ -1,0 +1,112 @@
+"""Proves that an exported C library computes what the integer reference computes, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sigmaquant.errors import VerificationError
+from sigmaquant.export.c.compiler import NONE_FOUND, Compiler
+from sigmaquant.export.c.layout import positions
+from sigmaquant.export.c.model import Model
+from sigmaquant.export.c.runtime import CNetwork
+from sigmaquant.export.verification import Verification
+from sigmaquant.lowering.program import IntegerProgram
+from sigmaquant.lowering.reference import trace_reference
+
+Array = npt.NDArray[Any]
+
+
+def verify_c(
+    folder: Path,
+    model: Model,
+    program: IntegerProgram,
+    inputs: Mapping[str, Array],
+    compiler: Compiler,
+) -> Verification:
+    """Build the library, run it and the reference on the same inputs, and compare.
+
+    Args:
+        folder: of the library.
+        model: what was written to it.
+        program: what the model was made from.
+        inputs: (batch, *shape) float32 for each input of the program.
+        compiler: what builds the library for this machine.
+
+    Raises:
+        VerificationError: the library does not compile, crashes, or computes something else;
+            names the first operator that differs.
+    """
+    network = CNetwork(folder, compiler)
+    actual = network.run(inputs)
+    expected = trace_reference(program, inputs)
+    if any(_differing(actual[name], expected[name]) for name in actual):
+        _blame(network, model, expected, inputs)
+    if not network.passes_own_check():
+        raise VerificationError("check.c finds differences where the comparison found none")
+    return _verification(
+        model,
+        runtime=f"C by {compiler.name}",
+        samples=len(next(iter(actual.values()))),
+        values=sum(array.size for array in actual.values()),
+        verified=True,
+    )
+
+
+def unverified(model: Model) -> Verification:
+    """What can be said of a library that no compiler is there to build."""
+    return _verification(model, runtime=NONE_FOUND, samples=0, values=0, verified=False)
+
+
+def _verification(
+    model: Model, *, runtime: str, samples: int, values: int, verified: bool
+) -> Verification:
+    manifest = model.manifest
+    return Verification(
+        runtime=runtime,
+        samples=samples,
+        values=values,
+        differing=0,
+        largest_difference=0.0,
+        exact=True,
+        kernels=manifest.kernels,
+        file_bytes=manifest.table_bytes,
+        ram_bytes=manifest.arena_bytes + manifest.scratch_bytes,
+        verified=verified,
+    )
+
+
+def _differing(actual: Array, expected: Array) -> int:
+    """How many values differ in any bit."""
+    assert actual.dtype == expected.dtype, (actual.dtype, expected.dtype)
+    bits = np.dtype(f"u{actual.itemsize}")
+    wanted = np.ascontiguousarray(expected).view(bits)
+    return int(np.count_nonzero(np.ascontiguousarray(actual).view(bits) != wanted))
+
+
+def _blame(
+    network: CNetwork,
+    model: Model,
+    expected: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+) -> None:
+    """Raise VerificationError for the first step whose result differs."""
+    calls = model.plan.calls
+    steps = network.trace(inputs, [call.output.bytes for call in calls])
+    for call, memory in zip(calls, steps, strict=True):
+        value = call.output.value
+        stored = np.ascontiguousarray(memory).view(np.uint8 if value.encoding else np.float32)
+        actual = stored[:, positions(call.output.layout)]
+        wanted = expected[value.name].reshape(actual.shape)
+        if differing := _differing(actual, wanted):
+            raise VerificationError(
+                f"{call.operator.name} ({type(call.operator).__name__}) differs from the integer "
+                f"reference in {differing} of {actual.size} values"
+            )
+    raise VerificationError(
+        "the outputs differ from the integer reference, although the result of every step agrees"
+    )

@@ -1,0 +1,217 @@
+"""Every value of a program in C against the reference, built with sanitizers."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sigmaquant.export.c.compiler import STRICT, Compiler, find_compiler, run_program
+from sigmaquant.export.c.folder import flat_samples, resource, write_files
+from sigmaquant.export.c.layout import positions
+from sigmaquant.export.c.model import build_model
+from sigmaquant.layers import WIDTHS
+from sigmaquant.lowering.program import Encoding, IntegerProgram, Value
+from sigmaquant.lowering.reference import run_reference, trace_reference
+
+Builder = Any
+Check = Callable[[IntegerProgram, dict[str, np.ndarray]], None]
+
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def sanitized(compiler: Compiler, folder: Path) -> Compiler:
+    """The compiler with the sanitizers that it has."""
+    main = folder / "empty.c"
+    main.write_text("int main(void) { return 0; }\n")
+    command = [*compiler.command, *SANITIZERS, main, "-o", folder / "empty"]
+    works = run_program(command).returncode == 0 and not run_program([folder / "empty"]).returncode
+    return Compiler(compiler.command, SANITIZERS if works else ())
+
+
+@pytest.fixture(scope="module")
+def compiler(tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+    found = find_compiler()
+    if found is None:
+        pytest.skip("no C compiler here")
+    return sanitized(found, tmp_path_factory.mktemp("sanitizers"))
+
+
+@pytest.fixture(scope="module")
+def kernels(compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """All kernels, compiled once."""
+    folder = tmp_path_factory.mktemp("kernels")
+    sources = sorted((Path(inspect.getfile(build_model)).parent / "kernels").glob("*.c"))
+    include = Compiler(compiler.command, (*compiler.flags, f"-I{sources[0].parent}"))
+    for kind, bits in itertools.product(("dot", "unpack"), WIDTHS):
+        sources.append(folder / f"sq_{kind}_w{bits}.c")
+        sources[-1].write_text(f'#define SQ_BITS {bits}\n#include "sq_{kind}_template.h"\n')
+    return include.objects(sources, folder)
+
+
+@pytest.fixture
+def check(compiler: Compiler, kernels: list[Path], tmp_path: Path) -> Check:
+    """Compare every step of a program, and its outputs, bit for bit."""
+
+    def compare(program: IntegerProgram, batch: dict[str, np.ndarray]) -> None:
+        model = build_model(program)
+        write_files(model, tmp_path, batch, run_reference(program, batch))
+        main = tmp_path / "stream.c"
+        main.write_text(resource("host", "stream.c"))
+        compiler.program(main, kernels, tmp_path / "trace", f"-I{tmp_path}", "-DSTREAM_STEPS")
+        samples = flat_samples(batch, list(program.inputs))
+        ended = run_program([tmp_path / "trace"], samples.tobytes())
+        assert ended.returncode == 0, ended.stderr.decode()
+        raw = np.frombuffer(ended.stdout, np.uint8).reshape(len(samples), -1)
+        expected = trace_reference(program, batch)
+        start = 0
+        for call in model.plan.calls:
+            value = call.output.value
+            memory = raw[:, start : start + call.output.bytes]
+            start += call.output.bytes
+            integers = np.uint8 if value.encoding else np.uint32
+            stored = np.ascontiguousarray(memory).view(integers)[:, positions(call.output.layout)]
+            wanted = np.ascontiguousarray(expected[value.name]).view(integers)
+            assert np.array_equal(stored, wanted.reshape(stored.shape)), call.operator.name
+        outputs = np.ascontiguousarray(raw[:, start:]).view(np.float32)
+        assert np.array_equal(outputs, flat_samples(expected, list(program.outputs)))
+
+    return compare
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_networks(
+    random_case: Callable[[int], tuple[IntegerProgram, dict[str, np.ndarray]]],
+    check: Check,
+    seed: int,
+) -> None:
+    check(*random_case(seed))
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_layers_of_every_width(builder: Callable[..., Builder], check: Check, bits: int) -> None:
+    """Whole blocks, tails, odd numbers of rows and of places, one channel."""
+    build = builder(bits)
+    value = build.quantize(build.input((1, 9, 7)))
+    value = build.convolution(value, 33, (3, 3), bits, stride=2, padding=((1, 0), (0, 2)))
+    value = build.convolution(value, 33, (3, 2), bits, groups=33, padding=((2, 1), (0, 1)))
+    value = build.convolution(value, 5, (1, 1), bits)
+    flat = build.reshape(value, (int(np.prod(build.shape(value))),))
+    program = build.program(
+        build.dequantize(build.linear(flat, 3, bits)), build.linear(flat, 4, bits, to_float=True)
+    )
+    check(program, build.batch(2))
+
+
+def test_grouped_and_dilated_convolutions(builder: Callable[..., Builder], check: Check) -> None:
+    build = builder(3)
+    value = build.quantize(build.input((6, 11, 10)))
+    value = build.convolution(value, 9, (3, 3), 5, groups=3, dilation=2)
+    value = build.convolution(value, 18, (3, 3), 4, groups=9, dilation=2, padding=((3, 2), (1, 2)))
+    value = build.convolution(value, 4, (2, 5), 3, stride=3)
+    check(build.program(build.dequantize(value)), build.batch(2))
+
+
+def test_sequences(builder: Callable[..., Builder], check: Check) -> None:
+    build = builder(4)
+    value = build.quantize(build.input((3, 20)))
+    value = build.convolution(value, 8, (5,), 6, stride=2)
+    value = build.convolution(value, 8, (3,), 2, groups=8)
+    value = build.max_pool(value, 3, 2, (1, 1), ceil_mode=True)
+    tokens = build.permute(value, (1, 0))
+    check(build.program(build.linear(tokens, 7, 4, to_float=True)), build.batch(3))
+
+
+def test_windows_at_the_edge(builder: Callable[..., Builder], check: Check) -> None:
+    build = builder(5)
+    value = build.quantize(build.input((3, 7, 5)))
+    largest = build.max_pool(value, 3, 2, (1, 1), ceil_mode=True)
+    mean = build.average_pool(value, 3, 1, (1, 2))
+    whole = build.global_average(value)
+    outputs = [build.dequantize(each) for each in (largest, mean, whole)]
+    check(build.program(*outputs), build.batch(2))
+
+
+def test_moves(builder: Callable[..., Builder], check: Check) -> None:
+    """Views that a copy can follow, and one that takes two."""
+    build = builder(6)
+    value = build.convolution(build.quantize(build.input((6, 2, 4))), 6, bits=4)
+    cut = build.slice(build.pad(value, ((0, 0), (2, 1), (0, 3))), 1, 1, 5, 2)
+    joined = build.concat(cut, cut, axis=2)
+    turned = build.permute(joined, (2, 0, 1))
+    # No axis can be cut at both 6 x 8 and 16 x 3 channels.
+    folded = build.convolution(build.reshape(value, (16, 3)), 4, (3,), 4)
+    layers = build.convolution(turned, 3, bits=5)
+    outputs = [build.dequantize(each) for each in (turned, folded, layers)]
+    check(build.program(*outputs), build.batch(2))
+
+
+def test_two_inputs_and_a_value_that_is_read_often(
+    builder: Callable[..., Builder], check: Check
+) -> None:
+    build = builder(7, activation_bits=4)
+    left, right = (build.quantize(build.input(shape)) for shape in ((4, 5, 5), (4, 5, 5)))
+    total = build.add(build.clamp(left), build.convolution(right, 4, bits=3))
+    twice = build.add(total, total)
+    outputs = build.dequantize(twice), build.dequantize(build.lookup(total))
+    check(build.program(*outputs), build.batch(3))
+
+
+def test_multipliers_of_every_size(builder: Callable[..., Builder], check: Check) -> None:
+    """From results that all round to 0 to results that all are limited."""
+    build = builder(8)
+    value = build.quantize(build.input((40,)))
+    weights = build.weights((61, 40), 8)
+    scales = (2.0 ** np.arange(-40, 21)).astype(np.float32)
+    linear = build.linear(value, 61, 8)
+    operator = build.operators[-1]
+    object.__setattr__(operator, "weights", type(weights)("wide", 8, weights.values, scales))
+    object.__setattr__(operator, "bias", np.arange(61, dtype=np.int32) - 30)
+    check(build.program(build.dequantize(linear)), build.batch(4))
+
+
+def test_inputs_beyond_the_range(builder: Callable[..., Builder], check: Check) -> None:
+    build = builder(9)
+    value = build.quantize(build.input((8,)))
+    scale = build.values[value].encoding.scale
+    batch = np.float32([[np.inf, -np.inf, 1e30, -1e30, 0.5 * scale, 1.5 * scale, -0.0, 1e-40]])
+    check(build.program(build.dequantize(value)), {"x0": batch})
+
+
+def ties(random: np.random.Generator, multiplier: np.float32, count: int) -> np.ndarray:
+    """Accumulators whose products with the multiplier lie next to halves."""
+    halves = random.integers(-400, 400, count) + 0.5
+    nearest = np.rint(halves / np.float64(multiplier)) + random.integers(-2, 3, count)
+    return np.clip(nearest, -(2**31), 2**31 - 1).astype(np.int32)
+
+
+@pytest.mark.parametrize("exponent", [-30, -22, -12, -8, -3, -2, 0])
+def test_requantization_at_ties(
+    builder: Callable[..., Builder], check: Check, exponent: int
+) -> None:
+    """Weights of zero leave the bias, which can be any accumulator."""
+    random = np.random.default_rng(exponent + 40)
+    build = builder(10)
+    value = build.quantize(build.input((2,)))
+    build.values[value] = Value(value, (2,), Encoding(1.0, 7, 8))
+    mantissa = np.float32(random.uniform(1, 2))
+    multiplier = mantissa * np.float32(2.0**exponent)
+    output = build.linear(value, 512, 8)
+    build.values[output] = Value(output, (512,), Encoding(1.0, 100, 8))
+    weights = build.operators[-1].weights
+    plain = type(weights)(
+        "plain", 8, np.zeros((512, 2), np.int8), np.full(512, multiplier, np.float32)
+    )
+    object.__setattr__(build.operators[-1], "weights", plain)
+    object.__setattr__(build.operators[-1], "bias", ties(random, multiplier, 512))
+    check(build.program(build.dequantize(output)), build.batch(1))
+
+
+def test_the_kernels_compile_without_a_warning(kernels: list[Path]) -> None:
+    assert {"-Wall", "-Wextra", "-Werror", "-Wconversion"} <= set(STRICT)
+    assert len(kernels) > 2 * len(WIDTHS)
