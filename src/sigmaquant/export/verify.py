@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sigmaquant.artifact import Frozen
 from sigmaquant.errors import VerificationError
 from sigmaquant.export.onnx.graph import UINT8, Node, Port, kinds, read_nodes, with_outputs
 from sigmaquant.export.onnx.model import tensor_names
 from sigmaquant.export.onnx.runtime import VERSION, OnnxRuntimeNetwork
+from sigmaquant.export.verification import Verification
 from sigmaquant.lowering.program import (
     AveragePool,
     Convolution,
@@ -43,30 +43,6 @@ _SATURATION = (
 )
 
 Array = npt.NDArray[Any]
-
-
-class Verification(Frozen):
-    """What was compared, and what the runtime makes of the file.
-
-    Attributes:
-        runtime: name and version.
-        samples: inputs that were run.
-        values: output values compared.
-        differing: how many of them differ from the reference.
-        largest_difference: in the outputs' unit.
-        exact: whether equality was required: no operator of the program is float.
-        kernels: how often each operator occurs in the graph that the runtime really runs.
-        file_bytes: size of the file.
-    """
-
-    runtime: str
-    samples: int
-    values: int
-    differing: int
-    largest_difference: float
-    exact: bool
-    kernels: dict[str, int]
-    file_bytes: int
 
 
 def verify_onnx(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sigmaquant.errors import UnsupportedError
+from sigmaquant.export.float_call import aten_key
 from sigmaquant.export.onnx import float_arithmetic, float_shapes, float_spatial
 from sigmaquant.export.onnx.float_call import Call
 from sigmaquant.export.onnx.sheet import Sheet
@@ -27,12 +28,10 @@ def write_float_operator(sheet: Sheet, operator: FloatOperator) -> None:
     Raises:
         UnsupportedError: the operator, or the way it is called, has no writer.
     """
-    namespace, _, rest = operator.target.partition(".")
-    base, _, overload = rest.partition(".")
-    # ``relu_`` is ``relu`` that writes over its input, which a graph of values does not show.
-    writer = WRITERS.get(f"{base.removesuffix('_')}.{overload}") if namespace == "aten" else None
+    key = aten_key(operator)
+    writer = None if key is None else WRITERS.get(key)
     if writer is None:
         raise UnsupportedError(
             f"{operator.name}: ONNX export has no form for the float operator {operator.target}"
         )
-    writer(Call(sheet, operator))
+    writer(Call(operator, sheet.program, "ONNX", sheet))

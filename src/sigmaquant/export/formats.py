@@ -1,0 +1,158 @@
+"""The formats that an integer program can be exported as, one row each.
+
+Only the functions import a format's runtime, which is an extra; the table itself needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from sigmaquant.artifact import Frozen
+from sigmaquant.errors import ConfigError
+from sigmaquant.export import export_c, export_onnx, export_tflite
+from sigmaquant.export.tflite.options import TfliteOptions
+from sigmaquant.lowering.program import IntegerProgram
+
+if TYPE_CHECKING:
+    from sigmaquant.export.c.compiler import Compiler
+    from sigmaquant.export.verification import Verification
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Runner = Callable[..., tuple[npt.NDArray[Any], ...]]
+"""A network in a format's runtime: arrays of a batch in order to its outputs in order."""
+
+
+class FormatOptions(Frozen):
+    """The options of those formats that have some; each reads only its own."""
+
+    tflite: TfliteOptions = TfliteOptions()
+
+
+@dataclass(frozen=True)
+class Format:
+    """How programs become files of one format.
+
+    Attributes:
+        file: what a file is called by default.
+        runtime: what runs it, for messages.
+        needs_data: whether float results get their range from the inputs that it is verified with,
+            so that these have to be real data.
+        export: writes a file that has been verified on the given inputs.
+        check: raises UnsupportedError where ``export`` would, without a file.
+        open: loads a file into the format's runtime.
+    """
+
+    file: str
+    runtime: str
+    needs_data: bool
+    export: Callable[[IntegerProgram, Path, Arrays, FormatOptions], Verification]
+    check: Callable[[IntegerProgram, Arrays, FormatOptions], None]
+    open: Callable[[Path], Runner]
+
+
+def format_named(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        ConfigError: there is none; names all there are.
+    """
+    if name not in FORMATS:
+        raise ConfigError(f"unknown export format {name!r}; known: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def export_program(
+    name: str, program: IntegerProgram, path: Path, inputs: Arrays, options: FormatOptions
+) -> Verification:
+    """Write the program in the format of that name; see the format's own function.
+
+    Raises:
+        ConfigError: an unknown format.
+        UnsupportedError: an operator cannot be expressed.
+        VerificationError: the file does not compute what the integer reference computes.
+        OutputError: the folder cannot be written.
+        MissingExtraError: the format's runtime is not installed.
+    """
+    return format_named(name).export(program, path, inputs, options)
+
+
+def _export_onnx(
+    program: IntegerProgram, path: Path, inputs: Arrays, _: FormatOptions
+) -> Verification:
+    return export_onnx(program, path, inputs)
+
+
+def _check_onnx(program: IntegerProgram, _: Arrays, __: FormatOptions) -> None:
+    from sigmaquant.export.onnx.model import build_model
+    from sigmaquant.export.verify import verify_onnx  # noqa: F401  (needs onnxruntime)
+
+    build_model(program)
+
+
+def _open_onnx(path: Path) -> Runner:
+    from sigmaquant.export.onnx.runtime import OnnxRuntimeNetwork
+
+    return OnnxRuntimeNetwork(path)
+
+
+def _export_tflite(
+    program: IntegerProgram, path: Path, inputs: Arrays, options: FormatOptions
+) -> Verification:
+    return export_tflite(program, path, inputs, options.tflite)
+
+
+def _check_tflite(program: IntegerProgram, inputs: Arrays, options: FormatOptions) -> None:
+    from sigmaquant.export.tflite.model import build_model
+    from sigmaquant.export.tflite.settle import settle
+    from sigmaquant.export.tflite.verify import verify_tflite  # noqa: F401  (needs LiteRT)
+
+    build_model(settle(program, inputs), options.tflite)
+
+
+def _open_tflite(path: Path) -> Runner:
+    from sigmaquant.export.tflite.runtime import LiteRtNetwork
+
+    return LiteRtNetwork(path)
+
+
+def _export_c(
+    program: IntegerProgram, path: Path, inputs: Arrays, _: FormatOptions
+) -> Verification:
+    return export_c(program, path, inputs)
+
+
+def _check_c(program: IntegerProgram, _: Arrays, __: FormatOptions) -> None:
+    from sigmaquant.export.c.model import build_model
+
+    _c_compiler()
+    build_model(program)
+
+
+def _open_c(path: Path) -> Runner:
+    from sigmaquant.export.c.runtime import CNetwork
+
+    return CNetwork(path, _c_compiler())
+
+
+def _c_compiler() -> Compiler:
+    """The compiler that a run needs to measure what it exports."""
+    from sigmaquant.export.c.compiler import NONE_FOUND, find_compiler
+
+    compiler = find_compiler()
+    if compiler is None:
+        raise ConfigError(
+            f"{NONE_FOUND}: a run needs one to measure the library; sigmaquant export needs none"
+        )
+    return compiler
+
+
+FORMATS: dict[str, Format] = {
+    "onnx": Format("model.onnx", "ONNX Runtime", False, _export_onnx, _check_onnx, _open_onnx),
+    "c": Format("model_c", "C on this machine", False, _export_c, _check_c, _open_c),
+    "tflite": Format("model.tflite", "LiteRT", True, _export_tflite, _check_tflite, _open_tflite),
+}

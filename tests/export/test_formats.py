@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sigmaquant.calibration.batches import as_batch
+from sigmaquant.errors import ConfigError, DataError
+from sigmaquant.export.formats import FORMATS, FormatOptions, format_named
+from sigmaquant.export.tflite.options import TfliteOptions
+from sigmaquant.lowering import lower
+from sigmaquant.stages import check_exportable, export, random_inputs
+from tests import nets
+
+
+def test_an_unknown_format_is_a_config_error_that_names_the_others() -> None:
+    with pytest.raises(ConfigError, match=r"unknown export format 'coreml'; known: .*tflite"):
+        format_named("coreml")
+
+
+def test_formats_that_need_data_refuse_without_them(tmp_path: Path) -> None:
+    assert FORMATS["tflite"].needs_data
+    with pytest.raises(DataError, match=r"tflite files hold .* give samples"):
+        export(nets.quantized("mlp", 4), tmp_path / "net.tflite", format="tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+def test_a_network_is_exported_and_opened_in_its_runtime(name: str, tmp_path: Path) -> None:
+    pytest.importorskip({"onnx": "onnxruntime", "tflite": "ai_edge_litert"}[name])
+    quantized = nets.quantized("mlp", 4)
+    samples = [as_batch(batch, quantized.network, "sample") for batch in nets.loader("mlp")]
+    path = tmp_path / FORMATS[name].file
+    verification = export(quantized, path, format=name, samples=samples)
+    assert verification.file_bytes == path.stat().st_size
+    inputs = random_inputs(lower(quantized), 5)
+    (output,) = FORMATS[name].open(path)(*inputs.values())
+    assert output.shape == (5, 4)
+    assert output.dtype == np.float32
+
+
+def test_options_reach_the_file(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    quantized = nets.quantized("resnet", 4)
+    samples = [as_batch(batch, quantized.network, "sample") for batch in nets.loader("resnet")]
+    sizes = {}
+    for variant in ("small", "fast"):
+        options = FormatOptions(tflite=TfliteOptions.model_validate({"variant": variant}))
+        path = tmp_path / f"{variant}.tflite"
+        sizes[variant] = export(
+            quantized, path, format="tflite", samples=samples, options=options
+        ).file_bytes
+    assert sizes["small"] < sizes["fast"]
+
+
+@pytest.mark.parametrize("name", ["onnx", "tflite"])
+def test_networks_are_tried_before_any_work(name: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime", "tflite": "ai_edge_litert"}[name])
+    check_exportable(nets.captured("resnet"), name, FormatOptions())
