@@ -14,6 +14,9 @@ from sigmaquant.artifact import Artifact, Frozen
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 """The weight widths, in bits, that a layer can be given."""
 
+ACTIVATION_WIDTHS = (*WIDTHS, 16)
+"""The activation widths, in bits, that a precision group can be given."""
+
 
 class LayerKind(StrEnum):
     """Kinds of layers whose weights are quantized."""

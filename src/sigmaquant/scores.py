@@ -28,6 +28,8 @@ class SensitivityTable(Artifact):
         scores: by layer name, then by weight width.
         activation_scores: by precision group, then by activation width; empty where activations
             were not scored and therefore all keep one width.
+        weight_sigmas: by layer name, the standard deviation of its weights times the square root
+            of its fan-in; what the strategy "sigma" clusters.
     """
 
     metric: str
@@ -39,6 +41,7 @@ class SensitivityTable(Artifact):
     inputs: str
     scores: dict[str, dict[int, Score]]
     activation_scores: dict[str, dict[int, Score]] = pydantic.Field(default_factory=dict)
+    weight_sigmas: dict[str, float] = pydantic.Field(default_factory=dict)
 
     def rise(self, layer: str, weight_bits: int) -> float:
         """The score of one choice; KeyError if it was not scored."""

@@ -162,7 +162,9 @@ def test_networks_of_every_kind_are_trained(name: str) -> None:
     network, data = nets.captured(name), nets.loader(name)
     plan = BitPlan.uniform(network.table, 2)
     before = quantize(network, plan, data)
-    after = finetune(network, plan, data, epochs=8, start=before, calibration=data)
+    after = finetune(
+        network, plan, data, epochs=8, start=before, calibration=data, learning_rate=0.003
+    )
 
     def loss(quantized: QuantizedNetwork) -> float:
         with torch.no_grad():

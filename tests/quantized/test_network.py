@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 from sigmaquant.bitplan import BitPlan
-from sigmaquant.errors import ArtifactError, OutputError, UnsupportedError
+from sigmaquant.errors import ArtifactError, OutputError
 from sigmaquant.network import Network, capture
 from sigmaquant.quantized import QuantizedNetwork, quantize
 from tests import nets
@@ -146,8 +146,14 @@ def test_a_plan_that_does_not_cover_the_network() -> None:
         quantize(network, plan, nets.loader("mlp"))
 
 
-def test_activations_that_uint8_cannot_hold() -> None:
+def test_activations_of_16_bits_are_simulated() -> None:
     network = nets.captured("mlp")
-    plan = BitPlan.uniform(network.table, 4, activation_bits=16)
-    with pytest.raises(UnsupportedError, match="activations of 16 bits at x"):
-        quantize(network, plan, nets.loader("mlp"))
+    plans = [BitPlan.uniform(network.table, 8, bits) for bits in (4, 8, 16)]
+    batch = nets.loader("mlp")[0]
+    with torch.no_grad():
+        exact = network(*batch)[0]
+        errors = [
+            float((quantize(network, plan, nets.loader("mlp"))(*batch) - exact).square().mean())
+            for plan in plans
+        ]
+    assert errors == sorted(errors, reverse=True)

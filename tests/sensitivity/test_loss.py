@@ -5,15 +5,15 @@ import copy
 import pytest
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 from torch.nn import functional as F
 
 from sigmaquant.calibration import read_batches
 from sigmaquant.divergence import divergence
 from sigmaquant.network.normalise import arguments_of, tensor_of
-from sigmaquant.quantizers import level_bounds, nearest_levels, weight_scales
+from sigmaquant.quantizers import fake_quantize, level_bounds, nearest_levels, weight_scales
 from sigmaquant.sensitivity import score
-from sigmaquant.sensitivity.candidates import weight_candidates
+from sigmaquant.sensitivity.candidates import activation_candidates, weight_candidates
 from tests import nets
 
 
@@ -27,7 +27,7 @@ def test_scores_are_what_a_copy_with_one_layer_changed_loses(name: str) -> None:
     network = nets.captured(name)
     data = nets.loader(name)
     candidates = weight_candidates(network, read_batches(data, network), "compensated")
-    table = score(network, data)
+    table = score(network, data, metric="loss")
     for layer, calls in network.layer_nodes().items():
         for bits in (2, 5):
             changed = copy.deepcopy(network.module)
@@ -47,7 +47,7 @@ def test_scores_are_what_a_copy_with_one_layer_changed_loses(name: str) -> None:
 def test_nearest_rounding_by_hand() -> None:
     """A linear layer, rounded, its bias moved by the mean error: all written out."""
     network, data = nets.captured("mlp"), nets.loader("mlp")
-    table = score(network, data, rounding="nearest")
+    table = score(network, data, metric="loss", rounding="nearest")
     x = torch.cat([inputs[0] for inputs in data])
     w1, b1, w2, b2 = (
         tensor_of(network.module, name).detach()
@@ -71,7 +71,7 @@ def test_a_users_loss_with_labels() -> None:
         assert target is not None
         return F.cross_entropy(outputs[0], target)
 
-    table = score(network, data, loss=cross_entropy)
+    table = score(network, data, metric="loss", loss=cross_entropy)
     candidates = weight_candidates(network, read_batches(data, network), "compensated")
     before = [float(F.cross_entropy(network(x)[0], y)) for x, y in data]
     assert table.float_loss == pytest.approx(sum(before) / len(before), rel=1e-5)
@@ -82,3 +82,27 @@ def test_a_users_loss_with_labels() -> None:
     after = [float(F.cross_entropy(outputs_of(changed, (x,))[0], y)) for x, y in data]
     expected = (sum(after) - sum(before)) / len(data)
     assert table.rise("out", 2) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet", "shuffle", "attention", "multi_output"])
+def test_activation_scores_are_what_fake_quantizing_one_group_loses(name: str) -> None:
+    network, data = nets.captured(name), nets.loader(name)
+    table = score(network, data, metric="loss", activation_widths=(8, 2))
+    encodings = activation_candidates(network, read_batches(data, network), (2, 8))
+    groups = network.encodings.groups
+    assert list(table.activation_scores) == list(network.table.groups)
+    for group, by_width in table.activation_scores.items():
+        assert tuple(by_width) == (2, 8)
+        sites = {site for site in network.encodings.sites if groups[site] == group}
+        for bits, found in by_width.items():
+            encoding = encodings[group][bits]
+
+            def quantized(node: Node, value: Tensor) -> Tensor:
+                return fake_quantize(value, encoding) if node in sites else value  # noqa: B023
+
+            losses = []
+            for inputs in data:
+                with torch.no_grad():
+                    outputs = network.runner().watch(inputs, quantized)
+                losses.append(divergence(network(*inputs), outputs))
+            assert found.rise == pytest.approx(float(torch.cat(losses).mean()), rel=1e-4, abs=1e-7)

@@ -10,7 +10,7 @@ from sigmaquant.errors import ArtifactError, ConfigError, DataError, ModelError,
 from sigmaquant.layers import WIDTHS
 from sigmaquant.network import capture
 from sigmaquant.sensitivity import METRICS, SensitivityTable, score
-from sigmaquant.sensitivity.accumulate import Sums
+from sigmaquant.sensitivity.accumulate import BatchRises, Sums, Totals
 from tests import nets
 
 
@@ -70,7 +70,7 @@ def test_a_checkpoint_of_other_work_is_not_taken_up(tmp_path: Path) -> None:
     checkpoint = tmp_path / "scores.partial"
     expected = score(network, data, rounding="nearest")
     with pytest.raises(KeyboardInterrupt):
-        score(network, data, loss=Interrupted(20), checkpoint=checkpoint)
+        score(network, data, metric="loss", loss=Interrupted(20), checkpoint=checkpoint)
     assert score(network, data, rounding="nearest", checkpoint=checkpoint) == expected
 
 
@@ -78,16 +78,18 @@ def test_means_and_standard_errors() -> None:
     values = torch.tensor([0.5, 1.0, 4.0, 2.0, 0.25])
     sums = Sums(inputs="")
     for part in values.split(2):
-        sums = sums.plus({"a": {2: part}}, torch.ones(len(part)))
-    (found,) = sums.scores()["a"].values()
+        sums = sums.plus(BatchRises({"a": {2: part}}, {"g": {4: 2 * part}}, torch.ones(len(part))))
+    (found,) = sums.weights.scores(sums.samples)["a"].values()
+    (doubled,) = sums.activations.scores(sums.samples)["g"].values()
+    assert doubled.rise == pytest.approx(2 * found.rise)
     assert (sums.samples, sums.batches, sums.float_loss) == (5, 3, 5.0)
     assert found.rise == pytest.approx(float(values.mean()))
     assert found.standard_error == pytest.approx(float(values.std()) / 5**0.5)
 
 
 def test_one_sample_has_no_spread() -> None:
-    sums = Sums(inputs="").plus({"a": {2: torch.ones(1)}}, torch.zeros(1))
-    assert sums.scores()["a"][2].standard_error == 0
+    totals = Totals().plus({"a": {2: torch.ones(1)}})
+    assert totals.scores(1)["a"][2].standard_error == 0
 
 
 def nan_loss(outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
@@ -118,10 +120,14 @@ def test_outputs_that_tell_nothing(metric: str) -> None:
 
 def test_errors(tmp_path: Path) -> None:
     network, data = nets.captured("mlp"), nets.loader("mlp")
-    with pytest.raises(ConfigError, match="unknown metric 'lost'; known: loss, taylor"):
+    with pytest.raises(ConfigError, match="unknown metric 'lost'; known: taylor, loss, sigma"):
         score(network, data, metric="lost")
     with pytest.raises(ConfigError, match="unknown rounding 'up'; known: compensated, nearest"):
         score(network, data, rounding="up")
+    with pytest.raises(ConfigError, match="activations cannot have 9 bits; known: 2, 3"):
+        score(network, data, activation_widths=(4, 9))
+    with pytest.raises(ConfigError, match="'taylor' needs calibration data"):
+        score(network)
     with pytest.raises(DataError, match="gave no samples"):
         score(network, [])
     checkpoint = tmp_path / "scores.partial"

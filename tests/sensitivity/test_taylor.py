@@ -10,8 +10,15 @@ from sigmaquant.layers import WIDTHS
 from sigmaquant.network import Network, capture
 from sigmaquant.network.normalise import arguments_of
 from sigmaquant.network.runner import call
+from sigmaquant.quantizers import fake_quantize
 from sigmaquant.sensitivity import score, taylor
-from sigmaquant.sensitivity.candidates import Candidate, layer_weight, weight_candidates
+from sigmaquant.sensitivity.candidates import (
+    Candidate,
+    Candidates,
+    activation_candidates,
+    layer_weight,
+    weight_candidates,
+)
 from sigmaquant.sensitivity.loss import LossMetric
 from sigmaquant.sensitivity.taylor import TaylorMetric
 from tests import nets
@@ -21,20 +28,22 @@ def nothing() -> None:
     pass
 
 
-def small_step(network: Network, size: float) -> dict[str, dict[int, Candidate]]:
+def small_step(network: Network, size: float) -> Candidates:
     """One candidate: the only layer, moved a little in a random direction."""
     ((layer, (node,)),) = network.layer_nodes().items()
     weight = layer_weight(network, node)
     generator = torch.Generator().manual_seed(1)
     moved = weight + size * torch.randn(weight.shape, generator=generator)
     shift = size * torch.randn(len(weight), generator=generator)
-    return {layer: {2: Candidate(moved.detach(), shift)}}
+    return Candidates({layer: {2: Candidate(moved.detach(), shift)}}, {})
 
 
-def mean_rise(metric: LossMetric | TaylorMetric, network: Network, x: Tensor, size: float) -> float:
+def mean_rise(
+    metric: LossMetric | TaylorMetric, network: Network, x: Tensor, size: float, seed: int = 0
+) -> float:
     candidates = small_step(network, size)
-    rises, _ = metric.rises(network, Batch((x,)), candidates, None, nothing)
-    ((by_width),) = rises.values()
+    rises = metric.rises(network, Batch((x,)), candidates, None, seed, nothing)
+    ((by_width),) = rises.weights.values()
     return float(by_width[2].mean())
 
 
@@ -47,7 +56,7 @@ def test_for_a_linear_layer_and_softmax_it_is_the_divergence_of_a_small_step() -
     torch.manual_seed(0)
     network, x = linear_network(nn.Sequential(nn.Linear(5, 4), nn.Softmax(dim=1)))
     exact = mean_rise(LossMetric(), network, x, 0.005)
-    estimates = [mean_rise(TaylorMetric(seed), network, x, 0.005) for seed in range(8)]
+    estimates = [mean_rise(TaylorMetric(), network, x, 0.005, seed) for seed in range(8)]
     assert sum(estimates) / 8 == pytest.approx(exact, rel=0.04)
 
 
@@ -56,7 +65,7 @@ def test_for_a_linear_regression_it_is_exact_whatever_the_step(size: float) -> N
     torch.manual_seed(1)
     network, x = linear_network(nn.Sequential(nn.Linear(5, 6), nn.Unflatten(1, (2, 3))))
     exact = mean_rise(LossMetric(), network, x, size)
-    estimates = [mean_rise(TaylorMetric(seed), network, x, size) for seed in range(8)]
+    estimates = [mean_rise(TaylorMetric(), network, x, size, seed) for seed in range(8)]
     assert sum(estimates) / 8 == pytest.approx(exact, rel=0.03)
 
 
@@ -76,7 +85,10 @@ def test_changes_are_gradients_times_changes_of_the_layers_outputs(
     network = nets.captured(name)
     (batch,) = read_batches([nets.samples(name)], network)
     candidates = weight_candidates(network, [batch], "compensated")
-    rises, _ = TaylorMetric().rises(network, batch, candidates, total, nothing)
+    encodings = activation_candidates(network, [batch], (2, 8))
+    rises = TaylorMetric().rises(
+        network, batch, Candidates(candidates, encodings), total, 0, nothing
+    )
 
     runner = network.runner()
     leaf = batch.inputs[0].clone().requires_grad_()
@@ -93,7 +105,21 @@ def test_changes_are_gradients_times_changes_of_the_layers_outputs(
                 dz = call(node, {**values, **moved}) - values[node]
                 change += (gradient * dz).detach().flatten(1).sum(1)
             expected = 0.5 * change.square()
-            assert torch.allclose(rises[layer][bits], expected, rtol=2e-3, atol=1e-7)
+            assert torch.allclose(rises.weights[layer][bits], expected, rtol=2e-3, atol=1e-7)
+    groups = network.encodings.groups
+    for group, by_width in encodings.items():
+        sites = [site for site in network.encodings.sites if groups[site] == group]
+        gradients = torch.autograd.grad(
+            loss, [values[s] for s in sites], retain_graph=True, allow_unused=True
+        )
+        for bits, encoding in by_width.items():
+            change = torch.zeros(len(batch))
+            for site, gradient in zip(sites, gradients, strict=True):
+                if gradient is not None:
+                    moved = fake_quantize(values[site].detach(), encoding) - values[site].detach()
+                    change += (gradient * moved).flatten(1).sum(1)
+            expected = 0.5 * change.square()
+            assert torch.allclose(rises.activations[group][bits], expected, rtol=2e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("rounding", ["compensated", "nearest"])
@@ -107,6 +133,23 @@ def test_it_ranks_layers_and_widths_as_the_loss_does(rounding: str, trained) -> 
         [table.rise(layer, bits) for layer in table.scores for bits in WIDTHS] for table in tables
     ]
     assert stats.spearmanr(*rises).statistic > 0.96
+
+
+def test_it_ranks_activations_as_the_loss_does(trained) -> None:
+    data = [trained.images[i : i + 128] for i in (0, 128)]
+    tables = [
+        score(trained.network, data, metric=metric, activation_widths=(2, 3, 4, 5))
+        for metric in ("loss", "taylor")
+    ]
+    groups = tables[0].activation_scores
+    assert list(groups) == list(trained.network.table.groups)
+    assert all(tuple(by_width) == (2, 3, 4, 5) for by_width in groups.values())
+    rises = [
+        [found.rise for by_width in table.activation_scores.values() for found in by_width.values()]
+        for table in tables
+    ]
+    # Five groups only, and a first-order estimate of 2-bit errors.
+    assert stats.spearmanr(*rises).statistic > 0.8
 
 
 def test_draws_depend_on_the_seed_alone(trained) -> None:

@@ -4,6 +4,14 @@ Data are checked once, where they enter; every later stage works on ``Batch``.
 """
 
 from sigmaquant.calibration.batches import Batch, data_digest, read_batches, samples_of
+from sigmaquant.calibration.check import check_calibration
 from sigmaquant.calibration.ranges import activation_ranges
 
-__all__ = ["Batch", "activation_ranges", "data_digest", "read_batches", "samples_of"]
+__all__ = [
+    "Batch",
+    "activation_ranges",
+    "check_calibration",
+    "data_digest",
+    "read_batches",
+    "samples_of",
+]

@@ -16,7 +16,7 @@ from torch.fx import GraphModule, Node
 
 from sigmaquant.artifact import written_atomically
 from sigmaquant.bitplan import BitPlan
-from sigmaquant.errors import ArtifactError, UnsupportedError
+from sigmaquant.errors import ArtifactError
 from sigmaquant.layers import LayerTable
 from sigmaquant.network import Network
 from sigmaquant.network.exporting import quiet_graph_copies
@@ -25,7 +25,6 @@ from sigmaquant.quantizers import AffineRange, least_scales
 from sigmaquant.quantizers.learned import ActivationQuantizer, WeightQuantizer
 
 _FORMAT = "sigmaquant.quantized.1"
-_LARGEST_WIDTH = 8  # bits of an activation
 
 
 class QuantizedNetwork(nn.Module):
@@ -39,7 +38,6 @@ class QuantizedNetwork(nn.Module):
 
     Raises:
         ArtifactError: the plan does not cover the network.
-        UnsupportedError: the plan has activations of more than 8 bits.
     """
 
     def __init__(
@@ -191,19 +189,12 @@ def check_plan(plan: BitPlan, table: LayerTable) -> None:
 
     Raises:
         ArtifactError: it says nothing about a layer or group of the network.
-        UnsupportedError: it asks for activations that uint8 cannot hold.
     """
     missing = list(plan.missing_from(table))
     if missing:
         raise ArtifactError(
             f"the plan does not cover {', '.join(missing[:5])} of {table.network}; it was made for "
             "another network, search again"
-        )
-    wide = [group for group, bits in plan.activation_bits.items() if bits > _LARGEST_WIDTH]
-    if wide:
-        raise UnsupportedError(
-            f"activations of {plan.activation_bits[wide[0]]} bits at {wide[0]}: the integer record "
-            f"holds them in uint8, so {_LARGEST_WIDTH} bits are the most"
         )
 
 

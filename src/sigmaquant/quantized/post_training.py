@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from sigmaquant.bitplan import BitPlan
-from sigmaquant.calibration import Batch, activation_ranges, read_batches
-from sigmaquant.calibration.moments import layer_groups, paired_moments, weight_rows
+from sigmaquant.calibration import Batch, activation_ranges, read_batches, samples_of
+from sigmaquant.calibration.columns import ColumnReader, layer_groups, weight_rows
+from sigmaquant.calibration.moments import paired_moments
 from sigmaquant.errors import ConfigError
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of, tensor_of
@@ -58,7 +59,6 @@ def quantize(
 
     Raises:
         ArtifactError: the plan does not cover the network.
-        UnsupportedError: the plan has activations of more than 8 bits.
         ConfigError: an unknown rounding.
         DataError: see ``read_batches``.
     """
@@ -99,6 +99,7 @@ class _Passage:
         self._ranges = ranges
         self._rounding = rounding
         self._advance = advance
+        self._samples = samples_of(batches)
         self._rounded: set[str] = set()
         self._corrected: set[str] = set()
         starts = [dict(zip(self._runner.inputs, b.inputs, strict=True)) for b in batches]
@@ -106,27 +107,28 @@ class _Passage:
         self._integer: list[Values] = [{**self._runner.parameters, **start} for start in starts]
 
     def run(self) -> None:
-        """Move every sample through every node."""
+        """Move every sample through every node; what is not read again is dropped at once."""
         for node in self._runner.nodes:
-            if node.op == "call_function":
-                self._compute(node)
-            if node in self._encodings.sites:
-                encoding = self._ranges[self._encodings.groups[node]]
+            is_layer = self._encodings.roles.get(node) is Role.LAYER
+            if is_layer:
+                self._round(node)
+            for exact, values in zip(self._float, self._integer, strict=True):
+                for side in (exact, values):
+                    if node.op == "call_function":
+                        side[node] = call(node, side)
+                    for dead in self._runner.dying[node]:
+                        side.pop(dead, None)
+                if not is_layer:
+                    self._quantize(node, values)
+            if is_layer:
+                self._correct_bias(node)
                 for values in self._integer:
-                    values[node] = fake_quantize(values[node], encoding)
-            for values in (*self._float, *self._integer):
-                for dead in self._runner.dying[node]:
-                    values.pop(dead, None)
+                    self._quantize(node, values)
 
-    def _compute(self, node: Node) -> None:
-        for values in self._float:
-            values[node] = call(node, values)
-        if self._encodings.roles[node] is Role.LAYER:
-            self._round(node)
-        for values in self._integer:
-            values[node] = call(node, values)
-        if self._encodings.roles[node] is Role.LAYER:
-            self._correct_bias(node)
+    def _quantize(self, node: Node, values: Values) -> None:
+        if node in self._encodings.sites:
+            encoding = self._ranges[self._encodings.groups[node]]
+            values[node] = fake_quantize(values[node], encoding)
 
     def _round(self, node: Node) -> None:
         layer = layer_name(node)
@@ -155,7 +157,8 @@ class _Passage:
             return nearest_levels(rows, scales, low, high), scales
         source = arguments_of(node)[0]
         pairs = [(f[source], i[source]) for f, i in zip(self._float, self._integer, strict=True)]
-        cross, moments = paired_moments(node, tuple(weight.shape[2:]), pairs)
+        reader = ColumnReader(node, tuple(weight.shape), self._samples)
+        cross, moments = paired_moments(reader, pairs)
         rows = realigned_rows(rows, cross, moments)
         start = starting_scales(rows, bits, moments)
         return fitted_levels(rows, (low, high), start, moments, least)
@@ -173,14 +176,13 @@ class _Passage:
         if name in self._corrected:
             return
         self._corrected.add(name)
-        samples = sum(len(values[node]) for values in self._float)
         channel = 1 if node.target in CONVOLUTIONS else -1
         error = torch.zeros(())
         for exact, values in zip(self._float, self._integer, strict=True):
             difference = (exact[node] - values[node]).movedim(channel, 0).flatten(1)
-            error = error + difference.mean(1) * (len(values[node]) / samples)
+            error = error + difference.mean(1) * (len(values[node]) / self._samples)
         self._bias(node).add_(error)
         shape = [1] * self._float[0][node].dim()
         shape[channel] = -1
         for values in self._integer:
-            values[node] = values[node] + error.reshape(shape)
+            values[node].add_(error.reshape(shape))

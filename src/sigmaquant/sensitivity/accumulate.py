@@ -3,69 +3,99 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pydantic
+import torch
 from torch import Tensor
 
-from sigmaquant.artifact import Artifact
+from sigmaquant.artifact import Artifact, Frozen
+from sigmaquant.divergence import Rises
 from sigmaquant.scores import Score
 
 
+@dataclass(frozen=True)
+class BatchRises:
+    """Loss rises of one batch: one value a sample, (samples,), for each candidate.
+
+    Attributes:
+        weights: by layer and width.
+        activations: by precision group and width.
+        float_losses: (samples,) the float network's losses.
+    """
+
+    weights: Rises
+    activations: Rises
+    float_losses: Tensor
+
+
+class Totals(Frozen):
+    """Sums of some loss rises and of their squares, by name and width."""
+
+    first: dict[str, dict[int, float]] = pydantic.Field(default_factory=dict)
+    second: dict[str, dict[int, float]] = pydantic.Field(default_factory=dict)
+
+    def plus(self, rises: Rises) -> Totals:
+        """The totals after some more samples."""
+        return Totals(
+            first=_added(self.first, rises, lambda values: values),
+            second=_added(self.second, rises, torch.square),
+        )
+
+    def scores(self, samples: int) -> dict[str, dict[int, Score]]:
+        """Means and standard errors."""
+        return {
+            name: {
+                bits: _score(total, self.second[name][bits], samples)
+                for bits, total in by_width.items()
+            }
+            for name, by_width in self.first.items()
+        }
+
+
 class Sums(Artifact):
-    """What has been seen of every (layer, width) after some batches.
+    """What has been seen of every candidate after some batches.
 
     Attributes:
         inputs: hash of network, data and options, so that only the same work is resumed.
         batches: number of batches seen.
         samples: number of samples seen.
-        first: sums of the loss rises, by layer and width.
-        second: sums of their squares.
+        weights: loss rises by layer.
+        activations: loss rises by precision group.
         float_loss: sum of the float network's loss.
     """
 
     inputs: str
     batches: int = 0
     samples: int = 0
-    first: dict[str, dict[int, float]] = pydantic.Field(default_factory=dict)
-    second: dict[str, dict[int, float]] = pydantic.Field(default_factory=dict)
+    weights: Totals = Totals()
+    activations: Totals = Totals()
     float_loss: float = 0.0
 
-    def plus(self, rises: dict[str, dict[int, Tensor]], float_losses: Tensor) -> Sums:
-        """The sums after one more batch; each tensor holds one value a sample."""
-        first = {
-            layer: {
-                bits: self.first.get(layer, {}).get(bits, 0.0) + float(values.double().sum())
-                for bits, values in by_width.items()
-            }
-            for layer, by_width in rises.items()
-        }
-        second = {
-            layer: {
-                bits: self.second.get(layer, {}).get(bits, 0.0)
-                + float(values.double().square().sum())
-                for bits, values in by_width.items()
-            }
-            for layer, by_width in rises.items()
-        }
+    def plus(self, seen: BatchRises) -> Sums:
+        """The sums after one more batch."""
         return Sums(
             inputs=self.inputs,
             batches=self.batches + 1,
-            samples=self.samples + len(float_losses),
-            first=first,
-            second=second,
-            float_loss=self.float_loss + float(float_losses.double().sum()),
+            samples=self.samples + len(seen.float_losses),
+            weights=self.weights.plus(seen.weights),
+            activations=self.activations.plus(seen.activations),
+            float_loss=self.float_loss + float(seen.float_losses.double().sum()),
         )
 
-    def scores(self) -> dict[str, dict[int, Score]]:
-        """Means and standard errors."""
-        return {
-            layer: {
-                bits: _score(total, self.second[layer][bits], self.samples)
-                for bits, total in by_width.items()
-            }
-            for layer, by_width in self.first.items()
+
+def _added(
+    sums: dict[str, dict[int, float]], rises: Rises, of: Callable[[Tensor], Tensor]
+) -> dict[str, dict[int, float]]:
+    return {
+        name: {
+            bits: sums.get(name, {}).get(bits, 0.0) + float(of(values.double()).sum())
+            for bits, values in by_width.items()
         }
+        for name, by_width in rises.items()
+    }
 
 
 def _score(first: float, second: float, samples: int) -> Score:

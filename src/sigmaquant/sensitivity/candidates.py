@@ -1,26 +1,33 @@
-"""Every layer's weights at every width, rounded as they will ship."""
+"""What is scored: every weight at every width, rounded as it will ship; and activations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
-from sigmaquant.calibration import Batch
-from sigmaquant.calibration.moments import InputMoments, input_moments, layer_groups, weight_rows
+from sigmaquant.calibration import Batch, samples_of
+from sigmaquant.calibration.columns import ColumnReader, layer_groups, weight_rows
+from sigmaquant.calibration.moments import InputMoments, input_moments
+from sigmaquant.calibration.ranges import group_histograms
 from sigmaquant.layers import WIDTHS
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of, tensor_of
 from sigmaquant.quantizers import (
+    AffineRange,
+    best_range,
     fitted_levels,
     level_bounds,
     nearest_levels,
     starting_scales,
     weight_scales,
 )
+
+_BUNCH_ELEMENTS = 2**20  # weights rounded together; at all widths 28 MiB a temporary
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,39 @@ class Candidate:
     bias_shift: Tensor
 
 
-Candidates = dict[str, dict[int, Candidate]]
+WeightCandidates = dict[str, dict[int, Candidate]]
 """By layer and width."""
 
 
-def weight_candidates(network: Network, batches: Sequence[Batch], rounding: str) -> Candidates:
+@dataclass(frozen=True)
+class Candidates:
+    """All that is scored.
+
+    Attributes:
+        weights: by layer and width.
+        encodings: by precision group and activation width.
+    """
+
+    weights: WeightCandidates
+    encodings: Mapping[str, Mapping[int, AffineRange]]
+
+
+def activation_candidates(
+    network: Network, batches: Sequence[Batch], widths: Sequence[int]
+) -> dict[str, dict[int, AffineRange]]:
+    """The minimum-error encoding of every precision group at each width."""
+    if not widths:
+        return {}
+    histograms = group_histograms(network, batches)
+    return {
+        group: {bits: best_range(histogram, bits) for bits in widths}
+        for group, histogram in histograms.items()
+    }
+
+
+def weight_candidates(
+    network: Network, batches: Sequence[Batch], rounding: str
+) -> WeightCandidates:
     """Round every layer at every width.
 
     Args:
@@ -49,11 +84,40 @@ def weight_candidates(network: Network, batches: Sequence[Batch], rounding: str)
         rounding: "compensated" or "nearest".
     """
     moments = layer_moments(network, batches)
-    with torch.no_grad():
-        return {
-            layer: _rounded(layer_weight(network, calls[0]), calls[0], moments[layer], rounding)
-            for layer, calls in network.layer_nodes().items()
-        }
+    calls = {layer: nodes[0] for layer, nodes in network.layer_nodes().items()}
+    weights = {layer: layer_weight(network, call).detach() for layer, call in calls.items()}
+    rows = {layer: weight_rows(w, layer_groups(calls[layer])) for layer, w in weights.items()}
+    found: WeightCandidates = {}
+    for bunch in _bunches(rows):
+        together = _rounded(
+            torch.cat([rows[layer] for layer in bunch]),
+            torch.cat([moments[layer].products for layer in bunch]),
+            torch.cat([moments[layer].means for layer in bunch]),
+            rounding,
+        )
+        starts = [0, *itertools.accumulate(len(rows[layer]) for layer in bunch)]
+        for layer, start, end in zip(bunch, starts, starts[1:], strict=False):
+            found[layer] = {
+                bits: Candidate(
+                    real[start:end].reshape(weights[layer].shape), shift[start:end].flatten()
+                )
+                for bits, (real, shift) in together.items()
+            }
+    return {layer: found[layer] for layer in weights}
+
+
+def _bunches(rows: Mapping[str, Tensor]) -> list[list[str]]:
+    """Layers of one shape, to be rounded together: one loop over their columns serves all."""
+    open_bunches: dict[tuple[int, ...], list[str]] = {}
+    bunches: list[list[str]] = []
+    for layer, part in rows.items():
+        shape = (part.shape[1], part.shape[2])
+        bunch = open_bunches.get(shape)
+        if bunch is None or sum(rows[n].numel() for n in [*bunch, layer]) > _BUNCH_ELEMENTS:
+            bunch = open_bunches[shape] = []
+            bunches.append(bunch)
+        bunch.append(layer)
+    return bunches
 
 
 def layer_weight(network: Network, node: Node) -> Tensor:
@@ -63,16 +127,17 @@ def layer_weight(network: Network, node: Node) -> Tensor:
 
 def layer_moments(network: Network, batches: Sequence[Batch]) -> dict[str, InputMoments]:
     """Moments of every layer's inputs in the float network, in one streaming pass."""
-    layers = {node: layer for layer, nodes in network.layer_nodes().items() for node in nodes}
-    readers: dict[Node, list[Node]] = {}
-    for node in layers:
-        readers.setdefault(arguments_of(node)[0], []).append(node)
+    calls: dict[Node, list[tuple[str, ColumnReader]]] = {}
+    for layer, nodes in network.layer_nodes().items():
+        for node in nodes:
+            shape = tuple(layer_weight(network, node).shape)
+            reader = ColumnReader(node, shape, samples_of(batches))
+            calls.setdefault(arguments_of(node)[0], []).append((layer, reader))
     found: dict[str, InputMoments] = {}
 
     def collect(source: Node, value: Tensor) -> Tensor:
-        for node in readers.get(source, ()):
-            more = input_moments(node, tuple(layer_weight(network, node).shape[2:]), value)
-            layer = layers[node]
+        for layer, reader in calls.get(source, ()):
+            more = input_moments(reader, value)
             found[layer] = found[layer] + more if layer in found else more
         return value
 
@@ -84,24 +149,29 @@ def layer_moments(network: Network, batches: Sequence[Batch]) -> dict[str, Input
 
 
 def _rounded(
-    weight: Tensor, node: Node, moments: InputMoments, rounding: str
-) -> dict[int, Candidate]:
-    """All widths in one go: one factor of the moments serves the rows of every width."""
-    rows = weight_rows(weight, layer_groups(node))
+    rows: Tensor, products: Tensor, means: Tensor, rounding: str
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """All widths in one go: one factor of the moments serves the rows of every width.
+
+    Args:
+        rows: (groups, out, k).
+        products: (groups, k, k).
+        means: (groups, k).
+        rounding: see ``weight_candidates``.
+
+    Returns:
+        By width, real values (groups, out, k) and what the bias takes up (groups, out).
+    """
     bounds = torch.tensor([level_bounds(bits) for bits in WIDTHS], dtype=rows.dtype)
     low, high = bounds.repeat_interleave(rows.shape[1], dim=0)[None, :, :, None].unbind(2)
     stacked = rows.repeat(1, len(WIDTHS), 1)
     if rounding == "compensated":
-        starts = [starting_scales(rows, bits, moments.products) for bits in WIDTHS]
-        levels, scales = fitted_levels(stacked, (low, high), torch.cat(starts, 1), moments.products)
+        starts = [starting_scales(rows, bits, products) for bits in WIDTHS]
+        levels, scales = fitted_levels(stacked, (low, high), torch.cat(starts, 1), products)
     else:
         scales = torch.cat([weight_scales(rows, bits) for bits in WIDTHS], dim=1)
         levels = nearest_levels(stacked, scales, low, high)
     real = levels * scales
-    shifts = ((stacked - real) @ moments.means[..., None])[..., 0]
-    return {
-        bits: Candidate(part.reshape(weight.shape), shift.flatten())
-        for bits, part, shift in zip(
-            WIDTHS, real.chunk(len(WIDTHS), 1), shifts.chunk(len(WIDTHS), 1), strict=True
-        )
-    }
+    shifts = ((stacked - real) @ means[..., None])[..., 0]
+    parts = zip(real.chunk(len(WIDTHS), 1), shifts.chunk(len(WIDTHS), 1), strict=True)
+    return dict(zip(WIDTHS, parts, strict=True))

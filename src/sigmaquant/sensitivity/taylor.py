@@ -10,8 +10,7 @@ number of candidates costs one matrix product.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +18,6 @@ from torch import Tensor
 from torch.fx import Node
 
 from sigmaquant.calibration import Batch
-from sigmaquant.calibration.moments import input_columns, layer_groups
 from sigmaquant.divergence import (
     Outputs,
     Rises,
@@ -32,20 +30,17 @@ from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of
 from sigmaquant.network.operators import CONVOLUTIONS
 from sigmaquant.network.runner import Values
+from sigmaquant.quantizers import AffineRange, fake_quantize
+from sigmaquant.sensitivity.accumulate import BatchRises
 from sigmaquant.sensitivity.candidates import Candidate, Candidates, layer_weight
+from sigmaquant.sensitivity.per_sample import weight_gradients
 
 _GRADIENT_ELEMENTS = 2**26  # per-sample weight gradients held at once: 256 MiB of float32
 
 
 @dataclass(frozen=True)
 class TaylorMetric:
-    """See the module.
-
-    Attributes:
-        seed: of the random directions.
-    """
-
-    seed: int = 0
+    """See the module."""
 
     def rises(
         self,
@@ -53,33 +48,42 @@ class TaylorMetric:
         batch: Batch,
         candidates: Candidates,
         loss: UserLoss | None,
+        seed: int,
         advance: Callable[[], None],
-    ) -> tuple[Rises, Tensor]:
+    ) -> BatchRises:
         """See ``Metric.rises``."""
-        layers = network.layer_nodes()
-        values, outputs = _differentiable_run(network, batch)
+        values, outputs = _differentiable_run(network, batch, bool(candidates.encodings))
         reference = tuple(output.detach() for output in outputs)
         before = sample_losses(reference, reference, batch, loss)
-        objective = self._objective(outputs, batch, loss)
-        calls = [call for nodes in layers.values() for call in nodes]
-        gradients = torch.autograd.grad(objective, [values[c] for c in calls], allow_unused=True)
-        by_call = dict(zip(calls, gradients, strict=True))
-        rises: Rises = {}
+        objective = _objective(outputs, batch, loss, seed)
+        differentiable = [node for node, value in values.items() if value.requires_grad]
+        gradients = torch.autograd.grad(
+            objective, [values[node] for node in differentiable], allow_unused=True
+        )
+        run = _Run(network, values, dict(zip(differentiable, gradients, strict=True)))
+        weights: Rises = {}
         with torch.no_grad():
-            for layer, nodes in layers.items():
-                change = _first_order_changes(nodes, by_call, values, candidates[layer], network)
-                squares = 0.5 * change.square()
-                rises[layer] = dict(zip(candidates[layer], squares.unbind(1), strict=True))
+            for layer, by_width in candidates.weights.items():
+                weights[layer] = _halved_squares(by_width, run.weight_changes(layer, by_width))
                 advance()
-        return rises, before
+            activations = {
+                group: _halved_squares(by_width, run.activation_changes(group, by_width))
+                for group, by_width in candidates.encodings.items()
+            }
+        return BatchRises(weights, activations, before)
 
-    def _objective(self, outputs: Outputs, batch: Batch, loss: UserLoss | None) -> Tensor:
-        """A scalar whose gradient's squares average to the loss's second derivative."""
-        if loss is not None:
-            return loss(outputs, batch.target) * len(batch)
-        generator = torch.Generator().manual_seed(self.seed)
-        parts = [_pseudo_loss(y, generator) for y in outputs if y.is_floating_point()]
-        return torch.stack(parts).sum()
+
+def _halved_squares(widths: Iterable[int], changes: Tensor) -> dict[int, Tensor]:
+    return dict(zip(widths, (0.5 * changes.square()).unbind(1), strict=True))
+
+
+def _objective(outputs: Outputs, batch: Batch, loss: UserLoss | None, seed: int) -> Tensor:
+    """A scalar whose gradient's squares average to the loss's second derivative."""
+    if loss is not None:
+        return loss(outputs, batch.target) * len(batch)
+    generator = torch.Generator().manual_seed(seed)
+    parts = [_pseudo_loss(y, generator) for y in outputs if y.is_floating_point()]
+    return torch.stack(parts).sum()
 
 
 def _pseudo_loss(output: Tensor, generator: torch.Generator) -> Tensor:
@@ -95,63 +99,83 @@ def _pseudo_loss(output: Tensor, generator: torch.Generator) -> Tensor:
     return (noise * output).sum() * (2.0 / elements).sqrt()
 
 
-def _differentiable_run(network: Network, batch: Batch) -> tuple[Values, Outputs]:
-    """All values, with a graph of gradients that starts at the first layer's output."""
+def _differentiable_run(
+    network: Network, batch: Batch, activations: bool
+) -> tuple[Values, Outputs]:
+    """The values that are asked for, and a graph of gradients that starts as late as it can."""
     runner = network.runner()
     layers = {call for calls in network.layer_nodes().values() for call in calls}
+    sites = set(network.encodings.sites) if activations else set()
     kept: Values = {}
     inputs = {source for call in layers for source in call.all_input_nodes}
 
     def keep(node: Node, value: Tensor) -> Tensor:
-        if node in layers and not value.requires_grad:
-            value.requires_grad_()
-        if node in layers or node in inputs:
+        if node in layers | sites and not value.requires_grad and value.is_floating_point():
+            # A leaf of its own: the data must not be marked.
+            value = value.detach().requires_grad_()
+        if node in layers | sites | inputs:
             kept[node] = value
         return value
 
     return kept, runner.watch(batch.inputs, keep)
 
 
-def _first_order_changes(
-    calls: Sequence[Node],
-    gradients: Mapping[Node, Tensor | None],
-    values: Values,
-    candidates: Mapping[int, Candidate],
-    network: Network,
-) -> Tensor:
-    """G . dz of every sample and width: (samples, widths)."""
-    weight = layer_weight(network, calls[0])
-    steps = torch.stack([(c.weight - weight).flatten() for c in candidates.values()], dim=1)
-    shifts = torch.stack([c.bias_shift for c in candidates.values()], dim=1)
-    samples = len(values[calls[0]])
-    total = torch.zeros(samples, len(candidates))
-    for call in calls:
-        gradient, source = gradients[call], values[arguments_of(call)[0]].detach()
-        if gradient is not None:
-            total += _inner_products(call, weight, gradient, source, steps, shifts)
-    return total
+@dataclass(frozen=True)
+class _Run:
+    """One batch, forward and backward.
+
+    Attributes:
+        network: the float network.
+        values: of layers, their inputs and quantized sites.
+        gradients: of the objective by the differentiable ones of them; None where it is zero.
+    """
+
+    network: Network
+    values: Values
+    gradients: Mapping[Node, Tensor | None]
+
+    def weight_changes(self, layer: str, candidates: Mapping[int, Candidate]) -> Tensor:
+        """G . dz of every sample and width: (samples, widths)."""
+        calls = self.network.layer_nodes()[layer]
+        weight = layer_weight(self.network, calls[0])
+        steps = torch.stack([(c.weight - weight).flatten() for c in candidates.values()], dim=1)
+        shifts = torch.stack([c.bias_shift for c in candidates.values()], dim=1)
+        total = torch.zeros(len(self.values[calls[0]]), len(candidates))
+        for call in calls:
+            gradient = self.gradients[call]
+            if gradient is not None:
+                source = self.values[arguments_of(call)[0]].detach()
+                total += _inner_products(call, weight, gradient, source, steps, shifts)
+        return total
+
+    def activation_changes(self, group: str, encodings: Mapping[int, AffineRange]) -> Tensor:
+        """G . dx of every sample and width, summed over the group's sites: (samples, widths)."""
+        encoded = self.network.encodings
+        sites = [site for site in encoded.sites if encoded.groups[site] == group]
+        total = torch.zeros(len(self.values[sites[0]]), len(encodings))
+        for site in sites:
+            gradient, value = self.gradients[site], self.values[site].detach()
+            if gradient is None:
+                continue
+            for column, encoding in enumerate(encodings.values()):
+                change = fake_quantize(value, encoding) - value
+                total[:, column] += torch.linalg.vecdot(gradient.flatten(1), change.flatten(1))
+        return total
 
 
 def _inner_products(
     call: Node, weight: Tensor, gradient: Tensor, source: Tensor, steps: Tensor, shifts: Tensor
 ) -> Tensor:
     """Of each sample's weight and bias gradient with every candidate's step: (samples, widths)."""
-    groups, kernel = layer_groups(call), tuple(weight.shape[2:])
     products = []
-    size = max(1, _GRADIENT_ELEMENTS // max(weight.numel(), _patch_elements(call, weight)))
+    size = max(1, _GRADIENT_ELEMENTS // weight.numel())
     for g, x in zip(gradient.split(size), source.split(size), strict=True):
-        by_position = g if call.target in CONVOLUTIONS else g.movedim(-1, 1)
-        by_position = by_position.reshape(len(g), groups, -1, _positions(call))
-        own = by_position @ input_columns(call, kernel, x).mT
-        sums = by_position.sum(-1).flatten(1)
-        products.append(own.flatten(1) @ steps + sums @ shifts)
+        own = weight_gradients(call, tuple(weight.shape), g, x)
+        products.append(own @ steps + _position_sums(call, g) @ shifts)
     return torch.cat(products)
 
 
-def _positions(call: Node) -> int:
-    shape = call.meta["shape"]
-    return math.prod(shape[1:] if call.target in CONVOLUTIONS else shape[:-1])
-
-
-def _patch_elements(call: Node, weight: Tensor) -> int:
-    return layer_groups(call) * math.prod(weight.shape[1:]) * _positions(call)
+def _position_sums(call: Node, gradient: Tensor) -> Tensor:
+    """The gradient by the bias: (samples, out)."""
+    by_channel = gradient if call.target in CONVOLUTIONS else gradient.movedim(-1, 1)
+    return by_channel.reshape(*by_channel.shape[:2], -1).sum(-1)

@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
-from sigmaquant.calibration import moments as moments_module
-from sigmaquant.calibration.moments import (
+from sigmaquant.calibration import columns as columns_module
+from sigmaquant.calibration.columns import (
+    ColumnReader,
     input_columns,
-    input_moments,
     layer_groups,
-    paired_moments,
+    layer_positions,
+    picked_columns,
     weight_rows,
 )
+from sigmaquant.calibration.moments import input_moments, paired_moments
 from sigmaquant.network import capture
 
 LAYERS = {
@@ -65,24 +67,6 @@ def brute_force_columns(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_moments_are_those_of_what_each_output_reads(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    layer, shape = LAYERS[name]
-    node = node_of(name)
-    x = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
-    expected = brute_force_columns(layer, x)
-    kernel = tuple(layer.weight.shape[2:])  # type: ignore[union-attr]
-    for chunk in (2**24, 1):  # all samples at once, and one after the other
-        monkeypatch.setattr(moments_module, "_CHUNK_ELEMENTS", chunk)
-        found = input_moments(node, kernel, x)
-        assert found.count == expected.shape[-1]
-        assert torch.allclose(found.products, expected @ expected.mT, atol=1e-3)
-        assert torch.allclose(found.means, expected.mean(-1), atol=1e-5)
-        assert torch.allclose(found.mean_squares, expected.square().mean(-1), atol=1e-5)
-
-
-@pytest.mark.parametrize("name", LAYERS)
 def test_rows_times_columns_are_the_layers_outputs(name: str) -> None:
     layer, shape = LAYERS[name]
     node = node_of(name)
@@ -103,11 +87,67 @@ def test_rows_times_columns_are_the_layers_outputs(name: str) -> None:
     assert torch.allclose(product.reshape(expected.shape), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_any_columns_can_be_picked(name: str) -> None:
+    layer, shape = LAYERS[name]
+    node = node_of(name)
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(3, *shape, generator=generator)
+    kernel = tuple(layer.weight.shape[2:])  # type: ignore[union-attr]
+    every = input_columns(node, kernel, x).permute(1, 2, 0, 3).flatten(2)
+    places = torch.randint(every.shape[-1], (20,), generator=generator)
+    assert every.shape[-1] == 3 * layer_positions(node)
+    assert torch.equal(picked_columns(node, kernel, x, places), every[..., places])
+
+
+def reader_of(name: str, samples: int = 1) -> ColumnReader:
+    layer, _ = LAYERS[name]
+    return ColumnReader(node_of(name), tuple(layer.weight.shape), samples)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_moments_are_those_of_what_each_output_reads(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, shape = LAYERS[name]
+    x = torch.randn(5, *shape, generator=torch.Generator().manual_seed(0))
+    expected = brute_force_columns(layer, x)
+    for chunk in (2**24, 1):  # all samples at once, and one after the other
+        monkeypatch.setattr(columns_module, "_CHUNK_ELEMENTS", chunk)
+        found = input_moments(reader_of(name), x)
+        assert found.count == expected.shape[-1]
+        assert torch.allclose(found.products, expected @ expected.mT, atol=1e-3)
+        assert torch.allclose(found.means, expected.mean(-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("chunk", [2**24, 64])
+@pytest.mark.parametrize("name", ["conv", "depthwise", "conv1d", "tokens"])
+def test_a_sample_of_the_columns_gives_nearly_the_same_moments(
+    name: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, shape = LAYERS[name]
+    x = torch.randn(2000, *shape, generator=torch.Generator().manual_seed(0))
+    whole = input_moments(reader_of(name), x)
+    monkeypatch.setattr(columns_module, "_CHUNK_ELEMENTS", chunk)
+    few = input_moments(reader_of(name, samples=4 * len(x)), x[:1000])
+    few = few + input_moments(reader_of(name, samples=4 * len(x)), x[1000:])
+    assert few.count < whole.count
+    difference = few.products / few.count - whole.products / whole.count
+    assert float(difference.abs().max()) < 0.15
+
+
+def test_what_is_read_together_comes_from_the_same_places() -> None:
+    _, shape = LAYERS["conv"]
+    x = torch.randn(1000, *shape, generator=torch.Generator().manual_seed(0))
+    for one, other in reader_of("conv", samples=10_000).chunks(x, 2 * x):
+        assert torch.equal(2 * one, other)
+
+
 def test_batches_add_up() -> None:
-    node, shape = node_of("grouped"), LAYERS["grouped"][1]
+    shape = LAYERS["grouped"][1]
     x = torch.randn(6, *shape, generator=torch.Generator().manual_seed(2))
-    whole = input_moments(node, (3, 3), x)
-    parts = input_moments(node, (3, 3), x[:1]) + input_moments(node, (3, 3), x[1:])
+    whole = input_moments(reader_of("grouped"), x)
+    parts = input_moments(reader_of("grouped"), x[:1]) + input_moments(reader_of("grouped"), x[1:])
     assert parts.count == whole.count
     assert torch.allclose(parts.products, whole.products, rtol=1e-4, atol=1e-3)
     assert torch.allclose(parts.means, whole.means, atol=1e-5)
@@ -118,13 +158,12 @@ def test_paired_moments_are_those_of_both_inputs_columns(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layer, shape = LAYERS[name]
-    node, kernel = node_of(name), tuple(layer.weight.shape[2:])  # type: ignore[union-attr]
     generator = torch.Generator().manual_seed(3)
     pairs = [(torch.randn(4, *shape, generator=generator),) * 2 for _ in range(2)]
     pairs = [(x, x + torch.randn(x.shape, generator=generator)) for x, _ in pairs]
     x, y = (brute_force_columns(layer, torch.cat(side)) for side in zip(*pairs, strict=True))
     for chunk in (2**24, 1):
-        monkeypatch.setattr(moments_module, "_CHUNK_ELEMENTS", chunk)
-        cross, own = paired_moments(node, kernel, pairs)
+        monkeypatch.setattr(columns_module, "_CHUNK_ELEMENTS", chunk)
+        cross, own = paired_moments(reader_of(name), pairs)
         assert torch.allclose(cross, x @ y.mT, rtol=1e-4, atol=1e-3)
         assert torch.allclose(own, y @ y.mT, rtol=1e-4, atol=1e-3)
