@@ -345,6 +345,11 @@ def test_lookup_tables_hold_the_nearest_integers(activation_bits: int) -> None:
         assert distance.max() <= 0.5 + 1e-3
 
 
+def test_activations_that_uint8_cannot_hold_are_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match=r"activations of 16 bits at x: .* search with"):
+        lower(quantized("mlp", 8, 16))
+
+
 def test_an_accumulator_that_could_overflow_is_refused() -> None:
     network = quantized("mlp")
     network.bias("hidden").data[3] = 1e9

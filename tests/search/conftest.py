@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import strategies as st
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
@@ -49,6 +50,7 @@ def make_scores(layers):
         seed=0,
         inputs="",
         scores={name: {b: score(v) for b, v in widths.items()} for name, widths in layers.items()},
+        weight_sigmas={name: 0.1 * (at + 1) for at, name in enumerate(layers)},
     )
 
 
@@ -78,6 +80,39 @@ def brute_force(asked):
     return min((summed_rise(asked, p) for p in every_plan(asked) if asked.fits(p)), default=None)
 
 
+def by_score(asked):
+    """A measure that agrees with the scores."""
+    return lambda plan: summed_rise(asked, plan)
+
+
+# Multiples of a power of two, so that sums are exact and plans tie often.
+SIXTEENTHS = st.integers(1, 200).map(lambda n: n / 16)
+RISES = st.integers(-16, 100).map(lambda n: n / 64)
+CHOICE = st.tuples(RISES, st.integers(1, 99), SIXTEENTHS, SIXTEENTHS)
+LAYER = st.dictionaries(st.sampled_from((2, 3, 4, 6, 8)), CHOICE, min_size=1, max_size=4)
+LAYERS = st.dictionaries(st.sampled_from("abcd"), LAYER, min_size=1)
+
+
+@st.composite
+def problems(draw, tables):
+    """A problem whose every limit lies at, just below or just above the cost of some plan."""
+    layers = draw(LAYERS)
+    asked = tables.problem(layers)
+    plans = list(tables.every_plan(asked))
+    limits = {}
+    steps = (("flash", "flash_bytes", 1), ("ram", "peak_ram_bytes", 1))
+    for name, metric, step in (
+        *steps,
+        ("latency", "latency_ms", 1 / 16),
+        ("energy", "energy_uj", 1 / 16),
+    ):
+        if draw(st.booleans()):
+            plan = draw(st.sampled_from(plans))
+            limit = asked.costs.totals(plan)[metric] + step * draw(st.sampled_from((-1, 0, 0, 1)))
+            limits[name] = max(limit, step)
+    return tables.problem(layers, Budget(**limits))
+
+
 class Tables:
     """The builders above, as one fixture."""
 
@@ -87,11 +122,18 @@ class Tables:
     every_plan = staticmethod(every_plan)
     summed_rise = staticmethod(summed_rise)
     brute_force = staticmethod(brute_force)
+    by_score = staticmethod(by_score)
+    layers = LAYERS
 
 
 @pytest.fixture(scope="session")
 def tables():
     return Tables
+
+
+@pytest.fixture(scope="session")
+def small_problems():
+    return problems(Tables)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Both solvers against all plans of small random tables."""
+"""The solvers against all plans of small random tables."""
 
 from __future__ import annotations
 
@@ -8,39 +8,14 @@ from hypothesis import strategies as st
 
 from sigmaquant.budget import Budget
 from sigmaquant.errors import InfeasibleError
-from sigmaquant.search import Exact, Greedy, least, never_worse_than_uniform
+from sigmaquant.search import Exact, Greedy, Sigma, least, never_worse_than_uniform
 
-# Multiples of a power of two, so that sums are exact and plans tie often.
-SIXTEENTHS = st.integers(1, 200).map(lambda n: n / 16)
 RISES = st.integers(-16, 100).map(lambda n: n / 64)
-CHOICE = st.tuples(RISES, st.integers(1, 99), SIXTEENTHS, SIXTEENTHS)
-LAYER = st.dictionaries(st.sampled_from((2, 3, 4, 6, 8)), CHOICE, min_size=1, max_size=4)
-LAYERS = st.dictionaries(st.sampled_from("abcd"), LAYER, min_size=1)
-
-
-@st.composite
-def problems(draw, tables):
-    """A problem whose every limit lies at, just below or just above the cost of some plan."""
-    layers = draw(LAYERS)
-    asked = tables.problem(layers)
-    plans = list(tables.every_plan(asked))
-    limits = {}
-    steps = (("flash", "flash_bytes", 1), ("ram", "peak_ram_bytes", 1))
-    for name, metric, step in (
-        *steps,
-        ("latency", "latency_ms", 1 / 16),
-        ("energy", "energy_uj", 1 / 16),
-    ):
-        if draw(st.booleans()):
-            plan = draw(st.sampled_from(plans))
-            limit = asked.costs.totals(plan)[metric] + step * draw(st.sampled_from((-1, 0, 0, 1)))
-            limits[name] = max(limit, step)
-    return tables.problem(layers, Budget(**limits))
 
 
 @given(data=st.data())
-def test_exact_finds_the_optimum_of_all_plans(tables, data):
-    asked = data.draw(problems(tables))
+def test_exact_finds_the_optimum_of_all_plans(tables, small_problems, data):
+    asked = data.draw(small_problems)
     best = tables.brute_force(asked)
     if best is None:
         with pytest.raises(InfeasibleError, match="Nearest feasible budget"):
@@ -54,8 +29,8 @@ def test_exact_finds_the_optimum_of_all_plans(tables, data):
 
 
 @given(data=st.data())
-def test_greedy_keeps_every_budget_and_leaves_no_upgrade_that_fits(tables, data):
-    asked = data.draw(problems(tables))
+def test_greedy_keeps_every_budget_and_leaves_no_upgrade_that_fits(tables, small_problems, data):
+    asked = data.draw(small_problems)
     best = tables.brute_force(asked)
     if best is None:
         with pytest.raises(InfeasibleError, match="Nearest feasible budget"):
@@ -71,9 +46,31 @@ def test_greedy_keeps_every_budget_and_leaves_no_upgrade_that_fits(tables, data)
             assert not (better and asked.fits(upgraded))
 
 
+@given(data=st.data(), measured=st.booleans())
+def test_sigma_keeps_every_budget_and_no_step_that_fits_scores_better(
+    tables, small_problems, data, measured
+):
+    asked = data.draw(small_problems)
+    best = tables.brute_force(asked)
+    measure = tables.by_score(asked) if measured else None
+    if best is None:
+        with pytest.raises(InfeasibleError, match="Nearest feasible budget"):
+            Sigma().solve(asked, measure)
+        return
+    found = Sigma().solve(asked, measure)
+    assert asked.fits(found.plan)
+    assert found.objective >= best - 1e-9
+    for layer, widths in asked.weight_widths.items():
+        place = widths.index(found.plan.weight_bits[layer])
+        for bits in widths[place + 1 : place + 2]:
+            wider = found.plan.with_weight_bits({layer: bits})
+            better = tables.summed_rise(asked, wider) < found.objective
+            assert not (better and asked.fits(wider))
+
+
 @given(data=st.data())
-def test_after_the_guard_no_feasible_uniform_plan_scores_better(tables, data):
-    asked = data.draw(problems(tables))
+def test_after_the_guard_no_feasible_uniform_plan_scores_better(tables, small_problems, data):
+    asked = data.draw(small_problems)
     if tables.brute_force(asked) is None:
         return
     found = never_worse_than_uniform(asked, Greedy().solve(asked))
@@ -85,7 +82,7 @@ def test_after_the_guard_no_feasible_uniform_plan_scores_better(tables, data):
 
 @given(data=st.data(), metric=st.sampled_from(("flash", "latency", "energy")))
 def test_more_budget_never_makes_the_optimum_worse(tables, data, metric):
-    layers = data.draw(LAYERS)
+    layers = data.draw(tables.layers)
     limits = sorted(data.draw(st.tuples(st.integers(1, 300), st.integers(1, 300))))
     objectives = []
     for limit in limits:
@@ -98,8 +95,8 @@ def test_more_budget_never_makes_the_optimum_worse(tables, data, metric):
 
 
 @given(data=st.data(), metric=st.sampled_from(("flash_bytes", "latency_ms", "energy_uj")))
-def test_least_is_the_cheapest_of_all_plans_within_the_rise(tables, data, metric):
-    asked = data.draw(problems(tables))
+def test_least_is_the_cheapest_of_all_plans_within_the_rise(tables, small_problems, data, metric):
+    asked = data.draw(small_problems)
     max_rise = data.draw(RISES)
     costs = [
         asked.costs.totals(plan)[metric]

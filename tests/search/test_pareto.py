@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,12 +160,12 @@ def test_what_time_does_not_prove_is_said_to_be_unproven(tables, metrics):
 
 
 def test_a_point_is_proven_only_if_all_its_steps_are(tables, two_layers, monkeypatch):
-    module = sys.modules["sigmaquant.search.pareto"]
+    module = sys.modules["sigmaquant.search.least"]
     solve, outcomes = module.minimise_from, iter([Outcome.OPTIMAL, Outcome.STOPPED])
 
     def stopped_in_the_second_step(*args, **kwargs):
         answer = solve(*args, **kwargs)
-        return module.replace(answer, outcome=next(outcomes, Outcome.OPTIMAL))
+        return replace(answer, outcome=next(outcomes, Outcome.OPTIMAL))
 
     monkeypatch.setattr(module, "minimise_from", stopped_in_the_second_step)
     front = pareto(tables.problem(two_layers), points=3)

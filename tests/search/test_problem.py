@@ -6,7 +6,8 @@ import pytest
 
 from sigmaquant.budget import Budget
 from sigmaquant.errors import ArtifactError, DeviceError
-from sigmaquant.search.choices import Choices, same_activations
+from sigmaquant.search.activations import same_activations
+from sigmaquant.search.choices import Choices
 from sigmaquant.search.problem import problem
 
 COST = (10, 1.0, 1.0)
@@ -77,7 +78,7 @@ def test_a_network_without_layers_is_refused(tables):
 
 def test_a_layer_that_reads_two_groups_costs_what_the_wider_one_does(tables):
     costs = tables.costs({"a": {8: COST}}).model_copy(update={"input_groups": {"a": ("x", "y")}})
-    choices = Choices.of(costs, {"x": 4, "y": 8})
+    choices = Choices.of(costs, {"x": (4,), "y": (8,), "a": (8,)})
     assert choices.costs["flash_bytes"].tolist() == [10]
 
 

@@ -7,13 +7,14 @@ from sigmaquant.layers import LayerTable
 
 
 def ram_steps(table: LayerTable) -> tuple[RamStep, ...]:
-    """The schedule with the live tensors' sizes and precision groups."""
+    """The schedule with the live tensors' names, sizes and precision groups."""
     tensors = {tensor.name: tensor for tensor in table.tensors}
     return tuple(
         RamStep(
             name=step.name,
             elements=tuple(tensors[name].elements for name in step.live),
             groups=tuple(tensors[name].group for name in step.live),
+            tensors=step.live,
         )
         for step in table.steps
     )

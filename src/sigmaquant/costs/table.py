@@ -8,6 +8,9 @@ from __future__ import annotations
 from sigmaquant.artifact import Artifact, Frozen
 from sigmaquant.bitplan import BitPlan
 
+_USUAL_BITS = 8
+_FLOAT_BITS = 32
+
 
 class ChoiceCost(Frozen):
     """The additive costs of one layer at one width.
@@ -30,11 +33,13 @@ class RamStep(Frozen):
         name: the operator's place in the network.
         elements: number of values of each live tensor.
         groups: precision group of each live tensor; None where it is float32.
+        tensors: their names, for messages; empty where they are not known.
     """
 
     name: str
     elements: tuple[int, ...]
     groups: tuple[str | None, ...]
+    tensors: tuple[str, ...] = ()
 
 
 class CostTable(Artifact):
@@ -66,6 +71,39 @@ class CostTable(Artifact):
         """Weight widths the device can run this layer at, ascending."""
         return tuple(sorted(self.choices[layer]))
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Precision groups that a layer reads or that take memory."""
+        read = [group for groups in self.input_groups.values() for group in groups]
+        live = [group for step in self.ram_steps for group in step.groups if group is not None]
+        return tuple(dict.fromkeys([*read, *live]))
+
+    @property
+    def native_activation_bits(self) -> int:
+        """The width that activations have unless another one gains something.
+
+        8 bits, in which the kernels of all runtimes compute, or the widest that the device stores.
+        """
+        stored = self.activation_storage_bits
+        return _USUAL_BITS if _USUAL_BITS in stored else max(stored, default=_USUAL_BITS)
+
+    def activation_widths(self, group: str) -> tuple[int, ...]:
+        """Widths that the device stores and every layer that reads the group runs with, ascending.
+
+        A layer may have only some of its weight widths at one of them.
+        """
+        found = set(self.activation_storage_bits)
+        for layer, groups in self.input_groups.items():
+            if group in groups:
+                found &= {bits for by_input in self.choices[layer].values() for bits in by_input}
+        return tuple(sorted(found))
+
+    @property
+    def activation_choices(self) -> tuple[int, ...]:
+        """Widths that some group has a choice of, ascending; none where all have one only."""
+        offered = (self.activation_widths(group) for group in self.groups)
+        return tuple(sorted({bits for own in offered if len(own) > 1 for bits in own}))
+
     def choice(self, plan: BitPlan, layer: str) -> ChoiceCost:
         """The cost of one layer in a plan; KeyError where the device cannot run it."""
         activation_bits = max(plan.activation_bits[g] for g in self.input_groups[layer])
@@ -73,13 +111,19 @@ class CostTable(Artifact):
 
     def step_bytes(self, plan: BitPlan, step: RamStep) -> int:
         """RAM of the live tensors of one step; each tensor is padded to whole bytes."""
-        total = 0
-        for elements, group in zip(step.elements, step.groups, strict=True):
-            bits = 32
-            if group is not None:
-                bits = self.activation_storage_bits[plan.activation_bits[group]]
-            total += -(-elements * bits // 8)
-        return total
+        return sum(self.tensor_bytes(plan, step))
+
+    def tensor_bytes(self, plan: BitPlan, step: RamStep) -> tuple[int, ...]:
+        """RAM of each live tensor of one step, in the step's order."""
+        widths = (None if group is None else plan.activation_bits[group] for group in step.groups)
+        sizes = zip(step.elements, widths, strict=True)
+        return tuple(self.stored_bytes(elements, width) for elements, width in sizes)
+
+    def stored_bytes(self, elements: int, activation_bits: int | None) -> int:
+        """RAM of one tensor at a width, padded to whole bytes; None is float32."""
+        if activation_bits is None:
+            return elements * _FLOAT_BITS // 8
+        return -(-elements * self.activation_storage_bits[activation_bits] // 8)
 
     def peak_ram_bytes(self, plan: BitPlan) -> int:
         """The largest step of the schedule, and the reserve."""

@@ -4,13 +4,14 @@ Scales are settled here for the last time. Exporters write what the record holds
 in NumPy integers says what an exported file has to compute.
 """
 
-from sigmaquant.lowering.lower import lower
+from sigmaquant.lowering.lower import check_widths, lower
 from sigmaquant.lowering.program import IntegerProgram
 from sigmaquant.lowering.reference import run_reference, trace_reference
 from sigmaquant.lowering.storage import load_program, save_program
 
 __all__ = [
     "IntegerProgram",
+    "check_widths",
     "load_program",
     "lower",
     "run_reference",

@@ -10,6 +10,7 @@ import torch
 from torch._ops import OpOverload
 from torch.fx import Node
 
+from sigmaquant.bitplan import BitPlan
 from sigmaquant.errors import UnsupportedError
 from sigmaquant.lowering.dyadic import dyadic_scales
 from sigmaquant.lowering.program import (
@@ -60,17 +61,35 @@ from sigmaquant.quantized import QuantizedNetwork
 from sigmaquant.quantizers import AffineRange, fake_quantize
 
 _INT32_MAX = 2**31 - 1
+_WIDEST_ACTIVATION = 8  # bits
 
 
 def lower(quantized: QuantizedNetwork) -> IntegerProgram:
     """Every operator of the network as integers, scales and widths.
 
     Raises:
-        UnsupportedError: an accumulator could overflow int32, or a value is not what the record
-            holds: one float32 tensor whose first dimension is the batch.
+        UnsupportedError: activations are wider than 8 bits, an accumulator could overflow int32, or
+            a value is not what the record holds: one float32 tensor whose first dimension is the
+            batch.
     """
+    check_widths(quantized.plan)
     with torch.no_grad():
         return _Lowering(quantized).program()
+
+
+def check_widths(plan: BitPlan) -> None:
+    """Refuse a plan that the record cannot hold, before any work is done for it.
+
+    Raises:
+        UnsupportedError: activations are wider than 8 bits; names the first group.
+    """
+    wide = [group for group, bits in plan.activation_bits.items() if bits > _WIDEST_ACTIVATION]
+    if wide:
+        raise UnsupportedError(
+            f"activations of {plan.activation_bits[wide[0]]} bits at {wide[0]}: the integer record "
+            f"holds them in uint8, so {_WIDEST_ACTIVATION} bits are the most; search with "
+            f"activation_bits={_WIDEST_ACTIVATION}, or keep the quantized network as a simulation"
+        )
 
 
 class _Lowering:

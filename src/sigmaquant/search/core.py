@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sigmaquant.search.choices import Choices, FloatArray, IntArray
-from sigmaquant.search.integer_program import Answer, Cap, Outcome, cap_prices, minimise
+from sigmaquant.search.arrays import FloatArray, IntArray
+from sigmaquant.search.choices import Choices
+from sigmaquant.search.integer_program import Answer, Cap, Outcome, minimise, row_prices
 
 _CORE_CHOICES = 1.5
-"""Choices for each layer in the core, on average."""
+"""Choices for each slot in the core, on average."""
 _CORE_GAP = 1e-3
 """The core's plan only sets a limit to the penalties: this near to the core's best is enough."""
 _MARGIN = 1e-6
@@ -40,13 +41,13 @@ def minimise_from(
         choices: what can be chosen.
         objective: (choices,).
         caps: limits, which the start keeps.
-        start: (layers,) a plan.
+        start: (slots,) a plan.
         time_limit_seconds: of all solves together, as far as one ``minimise`` is one.
     """
     deadline = time.monotonic() + time_limit_seconds
     bound, penalties = _penalties(choices, objective, caps)
     program = _Program(choices, objective, caps)
-    size = min(int(_CORE_CHOICES * len(choices.layers)), len(choices) - 1)
+    size = min(int(_CORE_CHOICES * choices.slots), len(choices) - 1)
     core = np.flatnonzero(penalties <= np.partition(penalties, size)[size])
     rough = program.solve(core, start, deadline, _CORE_GAP)
     best = rough.chosen
@@ -92,13 +93,13 @@ def _penalties(
     """A bound that no plan undercuts, and by how much each choice raises it: (choices,).
 
     With prices p of the caps, sum_i p_i (c_i(plan) - limit_i) <= 0 for a plan that keeps them, so
-    its objective is at least the sum over layers of the least priced value, less the limits' worth.
+    its objective is at least the sum over slots of the least priced value, less the limits' worth.
+    Links are caps of limit 0.
     """
-    prices = cap_prices(choices, objective, caps)
-    priced = objective + sum(
-        (price * cap.values for price, cap in zip(prices, caps, strict=True)),
-        np.zeros(len(choices)),
-    )
+    prices, link_prices = row_prices(choices, objective, caps)
+    priced = objective + choices.links.priced(link_prices, len(choices))
+    for price, cap in zip(prices, caps, strict=True):
+        priced += price * cap.values
     least = np.minimum.reduceat(priced, choices.starts[:-1])
     worth = sum(p * (cap.limit - cap.fixed) for p, cap in zip(prices, caps, strict=True))
-    return float(least.sum() - worth), priced - least[choices.layer]
+    return float(least.sum() - worth), priced - least[choices.slot]

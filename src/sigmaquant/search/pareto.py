@@ -20,17 +20,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sigmaquant.errors import ConfigError
-from sigmaquant.search.choices import ADDITIVE, FloatArray, IntArray
-from sigmaquant.search.core import minimise_from
+from sigmaquant.search.arrays import IntArray
 from sigmaquant.search.feasibility import starting_plan
 from sigmaquant.search.front import Front, knee_of
-from sigmaquant.search.greedy import climb
-from sigmaquant.search.integer_program import Answer, Cap, Outcome, budget_caps, minimise
-from sigmaquant.search.problem import Problem
+from sigmaquant.search.greedy import climbed
+from sigmaquant.search.integer_program import Outcome
+from sigmaquant.search.least import least_of
+from sigmaquant.search.problem import RISE, Problem
 from sigmaquant.search.solution import Solution, solution
 
-TRADED = ("rise", *ADDITIVE)
-"""The metrics that a front can be over; peak RAM does not depend on weight widths."""
 TIME_LIMIT_SECONDS = 60.0
 """Of a whole front: far above the second or two that 12 points of 200 layers take."""
 _QUESTIONS_A_POINT = 8
@@ -49,7 +47,8 @@ def pareto(
 
     Args:
         problem: its budget holds for all plans.
-        metrics: two or three of "rise", "flash_bytes", "latency_ms" and "energy_uj".
+        metrics: two or three of "rise", "flash_bytes", "latency_ms", "energy_uj" and, where
+            activation widths are chosen, "peak_ram_bytes".
         points: so many at most; the plan of least value in each metric is always one of them.
         time_limit_seconds: when it ends, what was found is the front; each point may take an equal
             share of it, and is "unproven" where that was not enough.
@@ -59,7 +58,7 @@ def pareto(
         InfeasibleError: no plan meets the budget.
     """
     started = time.perf_counter()
-    traded = _checked(metrics, points)
+    traded = _checked(problem, metrics, points)
     found = _Answers(problem, traded, time_limit_seconds / points, started + time_limit_seconds)
     ends = [found.end(metric) for metric in traded]
     _Boxes(found, ends).fill(points)
@@ -79,7 +78,7 @@ class _Point:
     """A plan on the front.
 
     Attributes:
-        chosen: (layers,) the plan.
+        chosen: (slots,) the plan.
         values: of the front's metrics.
         minimised: the metric that came first.
         proven: whether no plan dominates it.
@@ -105,7 +104,7 @@ class _Answers:
         self._seconds_a_point = seconds_a_point
         self._deadline = deadline
         start = starting_plan(problem)
-        self._known = [start, climb(problem, start)]
+        self._known = [start, climbed(problem)]
 
     @property
     def out_of_time(self) -> bool:
@@ -126,38 +125,27 @@ class _Answers:
         """The plan of least first metric, of these that of least second metric, and so on."""
         started = time.perf_counter()
         deadline = min(self._deadline, started + self._seconds_a_point)
-        caps = [*self._problem.caps(), *budget_caps(self._problem.choices, limits)]
+        caps = [*self._problem.caps()]
+        for metric, limit in limits.items():
+            caps += self._problem.caps_on(metric, limit)
         proven = True
         # Of plans that are alike in the traded metrics, the one of least rise is wanted.
-        for metric in dict.fromkeys((*order, "rise")):
-            answer = self._least(metric, caps, max(0.0, deadline - time.perf_counter()))
+        for metric in dict.fromkeys((*order, RISE)):
+            seconds = max(0.0, deadline - time.perf_counter())
+            answer = least_of(
+                self._problem, metric, caps, known=self._known, time_limit_seconds=seconds
+            )
             if answer.chosen is None:
                 return None
             self._known.append(answer.chosen)
-            caps.append(self._reached(metric, answer.chosen))
+            caps += self._problem.caps_on(metric, self._problem.value(metric, answer.chosen))
             proven &= answer.outcome is Outcome.OPTIMAL
         chosen = self._known[-1]
-        values = tuple(self._reached(metric, chosen).limit for metric in self.metrics)
+        values = tuple(self._problem.value(metric, chosen) for metric in self.metrics)
         point = _Point(chosen, values, order[0], proven, time.perf_counter() - started)
         if values not in [other.values for other in self.points]:
             self.points.append(point)
         return point
-
-    def _least(self, metric: str, caps: Sequence[Cap], seconds: float) -> Answer:
-        choices, values = self._problem.choices, self._values(metric)
-        fitting = [plan for plan in self._known if all(cap.holds(plan) for cap in caps)]
-        if not fitting:
-            return minimise(choices, values, caps, time_limit_seconds=seconds)
-        start = min(fitting, key=lambda plan: float(values[plan].sum()))
-        return minimise_from(choices, values, caps, start=start, time_limit_seconds=seconds)
-
-    def _reached(self, metric: str, chosen: IntArray) -> Cap:
-        """The cap on a metric that a plan is on."""
-        values, fixed = self._values(metric), self._problem.choices.fixed.get(metric, 0.0)
-        return Cap(values, sum(values[chosen].tolist(), fixed), fixed)
-
-    def _values(self, metric: str) -> FloatArray:
-        return self._problem.rises if metric == "rise" else self._problem.choices.costs[metric]
 
 
 @dataclass(frozen=True)
@@ -238,34 +226,35 @@ class _Boxes:
         return tuple(point.values[at] for at in self._axes)
 
 
-def _checked(metrics: Sequence[str], points: int) -> tuple[str, ...]:
+def _checked(problem: Problem, metrics: Sequence[str], points: int) -> tuple[str, ...]:
     """The metrics with "rise" first: the hardest to keep within a limit is minimised."""
+    traded = (RISE, *problem.costs_chosen)
     for metric in metrics:
-        if metric not in TRADED:
-            nearest = difflib.get_close_matches(metric, TRADED, n=1, cutoff=0.0)[0]
+        if metric not in traded:
+            nearest = difflib.get_close_matches(metric, traded, n=1, cutoff=0.0)[0]
             raise ConfigError(
                 f"{metric!r} cannot be traded; did you mean {nearest!r}? "
-                f"These can: {', '.join(TRADED)}"
+                f"These can: {', '.join(traded)}"
             )
     if not 2 <= len(metrics) <= 3 or len(set(metrics)) < len(metrics):
         raise ConfigError(
             f"a front is over two or three different metrics, not over {', '.join(metrics)!r}; "
-            f"choose from {', '.join(TRADED)}"
+            f"choose from {', '.join(traded)}"
         )
     if points < len(metrics):
         raise ConfigError(
             f"a front over {len(metrics)} metrics needs at least {len(metrics)} points, "
             f"one for the least of each; {points} were asked for"
         )
-    return tuple(sorted(metrics, key=lambda metric: metric != "rise"))
+    return tuple(sorted(metrics, key=lambda metric: metric != RISE))
 
 
 def _solution(problem: Problem, metrics: Sequence[str], point: _Point) -> Solution:
     """The record of a point, as the answer within its own costs."""
     totals = problem.costs.totals(problem.plan(point.chosen, "exact"))
-    own = {metric: totals[metric] for metric in metrics if metric != "rise"}
+    own = {metric: totals[metric] for metric in metrics if metric != RISE}
     return solution(
-        replace(problem, budget=problem.budget.model_copy(update=own)),
+        problem.within(own),
         point.chosen,
         strategy="exact",
         minimised=point.minimised,

@@ -32,6 +32,7 @@ class MetricReach(Frozen):
         least: smallest value of any plan, the other metrics aside.
         most: largest value of any plan.
         largest: where most of ``least`` is spent, in falling order.
+        at_peak: of peak RAM, what takes most of it at the first of ``largest``: tensors.
     """
 
     metric: str
@@ -39,6 +40,7 @@ class MetricReach(Frozen):
     least: float
     most: float
     largest: tuple[Share, ...]
+    at_peak: tuple[Share, ...] = ()
 
     @property
     def reachable(self) -> bool:
@@ -69,7 +71,8 @@ class Reachability(Frozen):
 
     Attributes:
         device: the profile's name.
-        activation_bits: the widest activation, which peak RAM depends on.
+        activation_bits: the widest activation where widths are fixed; peak RAM depends on it.
+        activations_chosen: whether activation widths are chosen, and with them peak RAM.
         metrics: every metric alone.
         conflict: budgets that exclude each other, once each alone is reachable.
         nearest: the budgets, raised where they have to be: some plan meets all of them.
@@ -77,6 +80,7 @@ class Reachability(Frozen):
 
     device: str
     activation_bits: int
+    activations_chosen: bool = False
     metrics: dict[str, MetricReach]
     conflict: Conflict | None
     nearest: dict[str, float]
@@ -113,13 +117,17 @@ class Reachability(Frozen):
         least = format_cost(reach.metric, reach.least)
         start = f"{_budget(reach.metric, reach.limit)} cannot be met on {self.device}: "
         if reach.metric == "peak_ram_bytes":
-            where = f", at {reach.largest[0].place}" if reach.largest else ""
-            return (
-                f"{start}with {self.activation_bits}-bit activations the peak is {least}{where}, "
-                "whatever the weight widths; a smaller input lowers it."
-            )
-        blame = [f"{share.place} takes {share.share:.0%}" for share in reach.largest]
-        return f"{start}the least reachable is {least}, of which {_joined(blame)}."
+            return f"{start}{self._peak(reach, least)}; a smaller input lowers it."
+        return f"{start}the least reachable is {least}, of which {_blame(reach.largest)}."
+
+    def _peak(self, reach: MetricReach, least: str) -> str:
+        where = f", at {reach.largest[0].place}" if reach.largest else ""
+        if reach.at_peak:
+            where += f", where {_blame(reach.at_peak)}"
+        if self.activations_chosen:
+            return f"with the narrowest activations the peak is {least}{where}"
+        bits = self.activation_bits
+        return f"with {bits}-bit activations the peak is {least}{where}, whatever the weight widths"
 
     def _conflicting(self, conflict: Conflict) -> str:
         budgets = _joined(_budget(metric, limit) for metric, limit in conflict.limits.items())
@@ -151,6 +159,10 @@ def rounded_up(metric: str, value: float) -> str:
 
 def _budget(metric: str, limit: float) -> str:
     return f"{BUDGET_NAMES[metric]} of {format_cost(metric, limit)}"
+
+
+def _blame(shares: Iterable[Share]) -> str:
+    return _joined(f"{share.place} takes {share.share:.0%}" for share in shares)
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from sigmaquant.artifact import Artifact, Frozen
 from sigmaquant.bitplan import BitPlan
-from sigmaquant.search.choices import IntArray
+from sigmaquant.search.arrays import IntArray
 from sigmaquant.search.close_calls import CloseCall, close_calls
 from sigmaquant.search.problem import Problem
 
@@ -33,6 +33,25 @@ class Comparison(Frozen):
     chosen: bool
 
 
+class Refinement(Frozen):
+    """What a strategy gained by measuring plans.
+
+    Attributes:
+        measurements: plans measured, the first one included.
+        kept: how many of them improved on the best before.
+        loss_before: of the first plan; None where it was not finite.
+        loss_after: of the answer, on the same samples; likewise.
+        standard_error: of their difference, sample by sample; None where the measure gives no
+            losses of samples.
+    """
+
+    measurements: int
+    kept: int
+    loss_before: float | None
+    loss_after: float | None
+    standard_error: float | None
+
+
 class Solution(Artifact):
     """A plan within the budget, and what is known about it.
 
@@ -50,6 +69,7 @@ class Solution(Artifact):
             value; 0 where optimal, None where nothing is proven.
         seconds: time to solve.
         close_calls: choices that noise in the scores could have turned, the closest first.
+        refinement: what measuring gained; None where the strategy went by scores alone.
         comparison: this plan beside all uniform plans; empty where not compared.
     """
 
@@ -64,6 +84,7 @@ class Solution(Artifact):
     gap: float | None
     seconds: float
     close_calls: tuple[CloseCall, ...] = ()
+    refinement: Refinement | None = None
     comparison: tuple[Comparison, ...] = ()
 
 
@@ -76,8 +97,9 @@ def solution(
     gap: float | None,
     seconds: float,
     minimised: str = "rise",
+    refinement: Refinement | None = None,
 ) -> Solution:
-    """The record of one answer: (layers,) choices with their objective and costs."""
+    """The record of one answer: (slots,) choices with their objective and costs."""
     plan = problem.plan(chosen, strategy)
     return Solution(
         plan=plan,
@@ -91,4 +113,5 @@ def solution(
         gap=gap,
         seconds=seconds,
         close_calls=close_calls(problem, chosen),
+        refinement=refinement,
     )

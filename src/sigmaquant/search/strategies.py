@@ -7,9 +7,16 @@ import difflib
 from sigmaquant.errors import ConfigError
 from sigmaquant.search.exact import Exact
 from sigmaquant.search.greedy import Greedy
+from sigmaquant.search.refine import Refine
+from sigmaquant.search.sigma import Sigma
 from sigmaquant.search.strategy import Strategy
 
-STRATEGIES: dict[str, Strategy] = {"exact": Exact(), "greedy": Greedy()}
+STRATEGIES: dict[str, Strategy] = {
+    "exact": Exact(),
+    "greedy": Greedy(),
+    "sigma": Sigma(),
+    "refine": Refine(),
+}
 
 
 def strategy_named(name: str) -> Strategy:

@@ -1,0 +1,57 @@
+"""The loss of a plan, measured: the network quantized with it, run on data held back for this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.calibration import Batch, samples_of
+from sigmaquant.divergence import Outputs, UserLoss, sample_losses
+from sigmaquant.network import Network
+from sigmaquant.network.runner import flatten
+from sigmaquant.quantized import quantize
+from sigmaquant.search import Measure
+from sigmaquant.search.arrays import FloatArray
+
+
+def plan_measure(
+    network: Network,
+    calibration: Sequence[Batch],
+    held_back: Sequence[Batch],
+    *,
+    rounding: str = "compensated",
+    loss: UserLoss | None = None,
+) -> Measure:
+    """A measure of plans without training: what each of the held-back samples loses.
+
+    The default loss, the divergence from the float network's outputs, is known for each sample. A
+    user's loss is a mean over a batch, so of it the mean over all samples is all there is.
+
+    Args:
+        network: the float network.
+        calibration: what each plan is rounded with.
+        held_back: what it is measured on.
+        rounding: see ``quantize``.
+        loss: the user's own.
+    """
+
+    @cache
+    def references() -> tuple[Outputs, ...]:
+        with torch.no_grad():
+            return tuple(network(*batch.inputs) for batch in held_back)
+
+    def measure(plan: BitPlan) -> FloatArray | float:
+        quantized = quantize(network, plan, calibration, rounding=rounding)
+        with torch.no_grad():
+            losses = [
+                sample_losses(reference, tuple(flatten(quantized(*batch.inputs))), batch, loss)
+                for reference, batch in zip(references(), held_back, strict=True)
+            ]
+        values = torch.cat(losses).double().numpy()
+        assert len(values) == samples_of(held_back)
+        return values if loss is None else float(values.mean())
+
+    return measure

@@ -1,0 +1,9 @@
+"""The two kinds of arrays that solvers compute on."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
