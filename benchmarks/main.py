@@ -11,15 +11,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from benchmarks.assets import PROJECT_ROOT
 from benchmarks.cifar_bench import CifarBench, Settings
+from benchmarks.recording import Recorder, begin
 from benchmarks.results import RESULTS_FOLDER, BenchResult, BenchRow
-from sigmaquant.errors import ConfigError, SigmaQuantError
+from sigmaquant.errors import SigmaQuantError
 
 NETWORKS = ("resnet20", "resnet56", "resnet8")
 QUICK_NETWORKS = ("resnet20",)
@@ -39,37 +38,9 @@ QUICK = Settings(
 _RUNS = PROJECT_ROOT / "runs" / "bench"
 
 
-class Recorder:
-    """Rows as they come, on disk after each one.
-
-    Args:
-        result: with the rows that need not be measured again.
-        folder: where its file is written.
-    """
-
-    def __init__(self, result: BenchResult, folder: Path) -> None:
-        self.result = result
-        self._folder = folder
-
-    def has(self, network: str, variant: str) -> bool:
-        """Whether that row was measured."""
-        return self.result.row(network, variant) is not None
-
-    def row(self, network: str, variant: str, measure: Callable[[], BenchRow]) -> BenchRow:
-        """The row of that variant, measured and written now unless it was before."""
-        known = self.result.row(network, variant)
-        if known is not None:
-            return known
-        row = measure()
-        self.result = self.result.with_row(row)
-        self.result.save(self._folder)
-        print(_summary(row), flush=True)
-        return row
-
-
 def bench_network(bench: CifarBench, recorder: Recorder) -> None:
     """Measure every variant of one network that is not recorded yet."""
-    baseline = recorder.row(bench.name, "fp32", bench.float_row)
+    baseline = recorder.row(bench.name, "fp32", bench.meter.float_row)
     for bits in UNIFORM_BITS:
         for rounding in ROUNDINGS:
             _bench_uniform(bench, recorder, baseline, bits, rounding)
@@ -84,7 +55,7 @@ def _bench_uniform(
     recorder.row(
         bench.name,
         variant,
-        lambda: bench.measured(bench.uniform(variant, bits, rounding), baseline),
+        lambda: bench.meter.measured(bench.uniform(variant, bits, rounding), baseline),
     )
 
 
@@ -94,36 +65,10 @@ def _bench_greedy(bench: CifarBench, recorder: Recorder, baseline: BenchRow, div
     if recorder.has(bench.name, untrained) and recorder.has(bench.name, trained):
         return
     start = bench.greedy(untrained, divisor)
-    recorder.row(bench.name, untrained, lambda: bench.measured(start, baseline))
+    recorder.row(bench.name, untrained, lambda: bench.meter.measured(start, baseline))
     recorder.row(
-        bench.name, trained, lambda: bench.measured(bench.trained(trained, start), baseline)
+        bench.name, trained, lambda: bench.meter.measured(bench.trained(trained, start), baseline)
     )
-
-
-def _summary(row: BenchRow) -> str:
-    return (
-        f"{row.network:10} {row.variant:24} {row.value:6.2f} % "
-        f"({row.value - row.float_value:+.2f})  {row.file_bytes or 0:>9,} bytes  "
-        f"{row.latency_ratio_float or 0:.2f} x time  {sum(row.seconds.values()):7.1f} s"
-    )
-
-
-def begin(fresh: BenchResult, folder: Path, resume: bool) -> BenchResult:
-    """The result to add rows to: a fresh one, or an earlier one of the same conditions.
-
-    Raises:
-        ConfigError: the earlier one was measured under other conditions.
-    """
-    path = folder / f"{fresh.bench}.json"
-    if not resume or not path.is_file():
-        return fresh
-    earlier = BenchResult.load(path)
-    if not earlier.comparable(fresh):
-        raise ConfigError(
-            f"{path} was measured with another command, other versions, on another machine or "
-            "from another seed: start anew without --resume"
-        )
-    return earlier
 
 
 def run(networks: tuple[str, ...], *, quick: bool, resume: bool) -> None:

@@ -19,7 +19,6 @@ from sigmaquant.artifact import written_atomically
 
 Float32Array = npt.NDArray[np.float32]
 
-_BATCH = 500
 _WARM_UP_ROUNDS = 20
 
 
@@ -55,19 +54,22 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def top1_percent(path: Path, inputs: Float32Array, labels: npt.NDArray[np.int64]) -> float:
+def top1_percent(
+    path: Path, inputs: Float32Array, labels: npt.NDArray[np.int64], batch: int
+) -> float:
     """Share of samples whose largest logit is the label's, in percent.
 
     Args:
         path: a file with one input and the logits as its first output.
         inputs: (n, *input_shape).
         labels: (n,).
+        batch: samples a run.
     """
     session = open_session(path, threads=0)
     (node,) = session.get_inputs()
     correct = 0
-    for start in range(0, len(labels), _BATCH):
-        part = slice(start, start + _BATCH)
+    for start in range(0, len(labels), batch):
+        part = slice(start, start + batch)
         logits = session.run(None, {node.name: inputs[part]})[0]
         correct += int((logits.argmax(1) == labels[part]).sum())
     return 100 * correct / len(labels)

@@ -52,6 +52,15 @@ class BenchRow(Frozen):
         latency_ms: median time of one sample.
         threads: threads of the runtime behind the latency.
         weight_bits: width of each layer.
+        peak_memory_bytes: of the process, until scores, search and rounding were done.
+        tool: what chose the widths.
+        rounding: whose quantizer applied them: "own", "our" or "nearest".
+        budget_bits: bits a weight that the tool was allowed.
+        draw: seed of the draw of the calibration samples.
+        weight_bytes: packed weights alone.
+        nll_nats: mean negative log-likelihood of the test labels.
+        objective_gap: how far the plan's summed score lies above the least possible, as a share
+            of that.
     """
 
     network: str
@@ -70,6 +79,14 @@ class BenchRow(Frozen):
     latency_ms: float | None = None
     threads: int | None = None
     weight_bits: dict[str, int] | None = None
+    peak_memory_bytes: int | None = None
+    tool: str | None = None
+    rounding: str | None = None
+    budget_bits: float | None = None
+    draw: int | None = None
+    weight_bytes: int | None = None
+    nll_nats: float | None = None
+    objective_gap: float | None = None
 
 
 class BenchResult(Frozen):

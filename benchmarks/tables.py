@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.assets import PROJECT_ROOT
 from benchmarks.results import BenchResult, BenchRow, all_results
+from benchmarks.rivals.table import rivals_lines
 from sigmaquant.artifact import written_atomically
 from sigmaquant.errors import DataError
 
@@ -69,9 +70,19 @@ def _table(bench: str, results: dict[str, BenchResult]) -> str:
     if bench not in results:
         return "Not measured yet.\n"
     result = results[bench]
-    lines = [_caption(result), "", _line(list(COLUMNS)), _line(["---"] * len(COLUMNS))]
+    lines = BODIES.get(bench, _rows_as_lines)(result)
+    return "\n".join([_caption(result), *lines]) + "\n"
+
+
+def _rows_as_lines(result: BenchResult) -> list[str]:
+    """A line for each row."""
+    lines = ["", _line(list(COLUMNS)), _line(["---"] * len(COLUMNS))]
     lines += (_line([cell(row) for cell in COLUMNS.values()]) for row in result.rows)
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+BODIES: dict[str, Callable[[BenchResult], list[str]]] = {"rivals": rivals_lines}
+"""What stands under the caption, for benchmarks with tables of their own."""
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import main
+from benchmarks.recording import Recorder, begin
 from benchmarks.results import BenchResult, BenchRow
 from sigmaquant.errors import ConfigError
 
@@ -45,6 +46,7 @@ class FakeBench:
     def __init__(self, dies_at: str = "") -> None:
         self.dies_at = dies_at
         self.calls: list[str] = []
+        self.meter = self
 
     def float_row(self) -> BenchRow:
         return row_of("fp32")
@@ -77,7 +79,7 @@ def variants_on_disk(folder: Path) -> list[str]:
 
 def test_every_variant_gets_a_row(tmp_path: Path) -> None:
     bench = FakeBench()
-    main.bench_network(bench, main.Recorder(fresh(), tmp_path))
+    main.bench_network(bench, Recorder(fresh(), tmp_path))
     assert variants_on_disk(tmp_path) == VARIANTS
     assert bench.calls == [
         "search greedy 1/8",
@@ -90,33 +92,33 @@ def test_every_variant_gets_a_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dies_at", VARIANTS[2:])
 def test_a_killed_run_keeps_its_rows_and_resumes(tmp_path: Path, dies_at: str) -> None:
     with pytest.raises(KeyboardInterrupt):
-        main.bench_network(FakeBench(dies_at), main.Recorder(fresh(), tmp_path))
+        main.bench_network(FakeBench(dies_at), Recorder(fresh(), tmp_path))
     kept = variants_on_disk(tmp_path)
     assert kept == VARIANTS[: VARIANTS.index(dies_at)]
-    resumed = main.begin(fresh(), tmp_path, resume=True)
+    resumed = begin(fresh(), tmp_path, resume=True)
     bench = FakeBench()
-    main.bench_network(bench, main.Recorder(resumed, tmp_path))
+    main.bench_network(bench, Recorder(resumed, tmp_path))
     assert variants_on_disk(tmp_path) == VARIANTS
 
 
 def test_what_is_complete_is_not_searched_again(tmp_path: Path) -> None:
-    main.bench_network(FakeBench(), main.Recorder(fresh(), tmp_path))
+    main.bench_network(FakeBench(), Recorder(fresh(), tmp_path))
     bench = FakeBench()
-    main.bench_network(bench, main.Recorder(main.begin(fresh(), tmp_path, resume=True), tmp_path))
+    main.bench_network(bench, Recorder(begin(fresh(), tmp_path, resume=True), tmp_path))
     assert bench.calls == []
 
 
 def test_without_resume_or_an_earlier_run_it_begins_anew(tmp_path: Path) -> None:
-    assert main.begin(fresh(), tmp_path, resume=True).rows == ()
-    main.bench_network(FakeBench(), main.Recorder(fresh(), tmp_path))
-    assert main.begin(fresh(), tmp_path, resume=False).rows == ()
+    assert begin(fresh(), tmp_path, resume=True).rows == ()
+    main.bench_network(FakeBench(), Recorder(fresh(), tmp_path))
+    assert begin(fresh(), tmp_path, resume=False).rows == ()
 
 
 def test_rows_of_other_conditions_are_not_continued(tmp_path: Path) -> None:
     other = BenchResult.begin("main", "make bench BENCH=main", seed=1)
-    main.bench_network(FakeBench(), main.Recorder(other, tmp_path))
+    main.bench_network(FakeBench(), Recorder(other, tmp_path))
     with pytest.raises(ConfigError, match="start anew without --resume"):
-        main.begin(fresh(), tmp_path, resume=True)
+        begin(fresh(), tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("names", ["resnet21", "resnet20,", ""])
