@@ -18,6 +18,7 @@ weights = "weights/small.safetensors"
 calibration = "calibration.npz"
 training = "my_package.data:training"
 evaluation = "/data/test"
+deployment = "field.npz"
 batch_size = 32
 images = { size = [224, 224], mean = [0.485, 0.456, 0.406], std = [0.2, 0.2, 0.2] }
 
@@ -70,6 +71,7 @@ def test_files_are_relative_to_the_toml_file(tmp_path: Path) -> None:
     assert config.data.calibration == f"{tmp_path}/calibration.npz"
     assert config.data.training == "my_package.data:training"
     assert config.data.evaluation == "/data/test"
+    assert config.data.deployment == f"{tmp_path}/field.npz"
     assert config.target.device == "cortex-m4"
     assert config.run.out == f"{tmp_path}/out"
 

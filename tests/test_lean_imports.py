@@ -9,6 +9,7 @@ LEAN = (
     "layers",
     "bitplan",
     "budget",
+    "calibration_check",
     "toml_schema",
     "devices",
     "costs",

@@ -27,7 +27,8 @@ from sigmaquant.errors import (
     UnitError,
     UnsupportedError,
 )
-from sigmaquant.report import RunReport
+from sigmaquant.report import RunReport, guarantees
+from sigmaquant.search import Solution
 
 BUDGET = sq.Budget(flash="1000 B", ram="16 KiB")
 TIGHT = sq.Budget(flash="620 B")
@@ -95,6 +96,7 @@ def test_every_stage_leaves_its_file(finished: tuple[sq.Result, Path]) -> None:
     assert {file.name for file in folder.iterdir()} == {
         "network.pt2",
         "costs.json",
+        "check.json",
         "scores.json",
         "solution.json",
         "plan.json",
@@ -140,6 +142,7 @@ def test_the_report_holds_every_state(finished: tuple[sq.Result, Path]) -> None:
     assert [time.stage for time in report.stage_times] == [
         "capture",
         "costs",
+        "check",
         "score",
         "search",
         "quantize",
@@ -156,7 +159,7 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[str] = []
         self._monkeypatch = monkeypatch
-        for name in ("score", "search", "finetune", "lower", "export_onnx", "evaluate_states"):
+        for name in ("score", "search", "finetune", "lower", "export_program", "evaluate_states"):
             self._watch(name)
 
     def _watch(self, name: str) -> None:
@@ -175,7 +178,7 @@ class Calls:
         self._monkeypatch.setattr(run_stages, name, fail)
 
 
-ALL = ["score", "search", "finetune", "lower", "export_onnx", "evaluate_states"]
+ALL = ["score", "search", "finetune", "lower", "export_program", "evaluate_states"]
 
 
 @pytest.fixture
@@ -264,6 +267,42 @@ def test_without_training_folder_or_labels(model: TinyNet, data: dict[str, Any])
     assert result.report.quality_loss == "divergence"
     assert any("held-back" in warning for warning in result.report.warnings)
     assert result.report.budget("flash_bytes").used <= 620  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("strategy", "metric"), [("refine", "taylor"), ("sigma", "sigma")])
+def test_strategies_that_measure_say_what_they_gained(
+    model: TinyNet, data: dict[str, Any], tmp_path: Path, strategy: str, metric: str
+) -> None:
+    options = {"train": None, "strategy": strategy, "metric": metric, "out": tmp_path}
+    report = optimize(model, data, budget=TIGHT, **options).report
+    found = report.solution.refinement
+    if not report.solution.strategy.startswith("uniform"):
+        assert found is not None
+        assert found.measurements >= 1
+        assert found.loss_after is not None
+        assert found.loss_before is not None
+        assert found.loss_after <= found.loss_before
+        assert (report.solution.strategy, report.scoring.metric) == (strategy, metric)
+    taken = next(plan for plan in report.compared_plans if plan.chosen)
+    losses = [plan.loss for plan in report.compared_plans if plan.loss is not None]
+    assert taken.feasible
+    assert taken.loss == min(losses)
+
+
+def test_the_report_tells_every_guarantee(finished: tuple[sq.Result, Path]) -> None:
+    report, folder = finished[0].report, finished[1]
+    sentences = guarantees(report)
+    solution = Solution.load(folder / "solution.json")
+    assert sentences[0].startswith("Every budget is kept; used are flash to 9")
+    assert "on 12 held-back calibration samples" in sentences[1]
+    assert (report.solution.rise, report.solution.rise_standard_error) == (
+        solution.objective,
+        solution.objective_standard_error,
+    )
+    assert len(report.close_calls) == len(solution.close_calls)
+    assert report.plan_loss == "divergence"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert all(json.dumps(sentence) in page for sentence in sentences)
 
 
 def test_infeasible_budgets_are_refused_before_scoring(

@@ -14,6 +14,7 @@ import sigmaquant as sq
 SURFACE = {
     "BitPlan",
     "Budget",
+    "CalibrationCheck",
     "DeviceProfile",
     "LayerTable",
     "Network",
@@ -25,8 +26,10 @@ SURFACE = {
     "__version__",
     "available_profiles",
     "capture",
+    "check_calibration",
     "export",
     "finetune",
+    "load_onnx",
     "load_profile",
     "optimize",
     "pareto",

@@ -20,11 +20,14 @@ from sigmaquant._version import __version__
 if TYPE_CHECKING:
     from sigmaquant.bitplan import BitPlan
     from sigmaquant.budget import Budget
+    from sigmaquant.calibration import check_calibration
+    from sigmaquant.calibration_check import CalibrationCheck
     from sigmaquant.devices import DeviceProfile, available_profiles, load_profile
     from sigmaquant.errors import SigmaQuantError
     from sigmaquant.finetune import finetune
     from sigmaquant.layers import LayerTable
     from sigmaquant.network import Network, capture
+    from sigmaquant.network.onnx import load_onnx
     from sigmaquant.pipeline import Result, optimize
     from sigmaquant.quantized import QuantizedNetwork, quantize
     from sigmaquant.report import RunReport
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BitPlan",
     "Budget",
+    "CalibrationCheck",
     "DeviceProfile",
     "LayerTable",
     "Network",
@@ -45,8 +49,10 @@ __all__ = [
     "__version__",
     "available_profiles",
     "capture",
+    "check_calibration",
     "export",
     "finetune",
+    "load_onnx",
     "load_profile",
     "optimize",
     "pareto",
@@ -59,11 +65,14 @@ __all__ = [
 _HOMES = {
     "bitplan": ("BitPlan",),
     "budget": ("Budget",),
+    "calibration": ("check_calibration",),
+    "calibration_check": ("CalibrationCheck",),
     "devices": ("DeviceProfile", "available_profiles", "load_profile"),
     "errors": ("SigmaQuantError",),
     "finetune": ("finetune",),
     "layers": ("LayerTable",),
     "network": ("Network", "capture"),
+    "network.onnx": ("load_onnx",),
     "pipeline": ("Result", "optimize"),
     "quantized": ("QuantizedNetwork", "quantize"),
     "report": ("RunReport",),

@@ -4,19 +4,23 @@ A file looks like this; everything but the model, the calibration data, the devi
 may be left out::
 
     [model]
-    factory = "nets.py:resnet20"         # or package.module:name, or a .pt2 file
+    factory = "nets.py:resnet20"         # or package.module:name, or an .onnx or .pt2 file
     weights = "resnet20.safetensors"
 
     [data]
     calibration = "calibration.npz"      # or a folder of images, or package.module:function
     training = "training.npz"
     evaluation = "test.npz"
+    deployment = "field.npz"             # unlabelled; the calibration data are compared with it
     images = { size = [224, 224], mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] }
 
     [target]
     device = "cortex-m7"
     flash = "96 KiB"
     latency = "40 ms"
+
+    [export]
+    format = "tflite"                    # or "c", or "onnx", the default
 
     [gates]
     max_drop = 1.0
@@ -42,6 +46,8 @@ from sigmaquant.budget import Budget
 from sigmaquant.data import DataSource, ImageOptions, load_data
 from sigmaquant.data.references import is_reference
 from sigmaquant.errors import ConfigError, InputError
+from sigmaquant.export.formats import FormatOptions, format_named
+from sigmaquant.export.tflite.options import TfliteOptions
 from sigmaquant.search.strategies import strategy_named
 from sigmaquant.toml_schema import load_toml
 from sigmaquant.units import parse_bytes, parse_ms, parse_uj
@@ -64,6 +70,7 @@ Size = Annotated[str | float, _checked(parse_bytes)]
 Time = Annotated[str | float, _checked(parse_ms)]
 Energy = Annotated[str | float, _checked(parse_uj)]
 StrategyName = Annotated[str, _checked(strategy_named)]
+FormatName = Annotated[str, _checked(format_named)]
 Count = Annotated[int, pydantic.Field(ge=1)]
 
 
@@ -71,7 +78,7 @@ class ModelConfig(Frozen):
     """The network.
 
     Attributes:
-        factory: ``package.module:name``, ``file.py:name`` or a ``.pt2`` file.
+        factory: ``package.module:name``, ``file.py:name``, or an ``.onnx`` or ``.pt2`` file.
         weights: safetensors file with the factory's state dict.
     """
 
@@ -86,6 +93,8 @@ class DataConfig(Frozen):
         calibration: what the layers are scored and quantized with; labels are not needed.
         training: for fine-tuning; without it there is none.
         evaluation: what the accuracy is reported on.
+        deployment: data as they occur in use, which the calibration data are compared with; labels
+            are not needed. Without it the evaluation data take its place.
         batch_size: for files and folders.
         calibration_samples: so many at most are read for calibration.
         hold_back: part of the calibration samples that judges the plan.
@@ -95,6 +104,7 @@ class DataConfig(Frozen):
     calibration: str | None = None
     training: str | None = None
     evaluation: str | None = None
+    deployment: str | None = None
     batch_size: Count = 64
     calibration_samples: Count = 512
     hold_back: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.25
@@ -133,13 +143,14 @@ class SearchConfig(Frozen):
         metric: how sensitivity is measured (see ``sensitivity.score``).
         rounding: of the weights, in scores and in the result.
         strategy: the solver.
-        activation_bits: width of all activations.
+        activation_bits: width of all activations; None: chosen where the device runs several, else
+            its native one.
     """
 
-    metric: Literal["loss", "taylor"] = "loss"
+    metric: Literal["taylor", "loss", "sigma"] = "taylor"
     rounding: Literal["compensated", "nearest"] = "compensated"
     strategy: StrategyName = "exact"
-    activation_bits: ActivationBits = 8
+    activation_bits: ActivationBits | None = None
 
 
 class FinetuneConfig(Frozen):
@@ -155,9 +166,27 @@ class FinetuneConfig(Frozen):
 
 
 class ExportConfig(Frozen):
-    """The exported file's name in the run's folder."""
+    """The exported file.
 
-    file: str = "model.onnx"
+    Attributes:
+        format: what runtime it is for.
+        file: its name in the run's folder; None for the format's own.
+        tflite: options of TensorFlow Lite files.
+    """
+
+    format: FormatName = "onnx"
+    file: str | None = None
+    tflite: TfliteOptions = TfliteOptions()
+
+    @property
+    def file_name(self) -> str:
+        """The file's name, given or by format."""
+        return self.file or format_named(self.format).file
+
+    @property
+    def options(self) -> FormatOptions:
+        """The options of all formats that have some."""
+        return FormatOptions(tflite=self.tflite)
 
 
 class GatesConfig(Frozen):
@@ -235,7 +264,9 @@ class RunConfig(Frozen):
         return self.overridden(
             {
                 "model": _anchored(self.model, folder, "factory", "weights"),
-                "data": _anchored(self.data, folder, "calibration", "training", "evaluation"),
+                "data": _anchored(
+                    self.data, folder, "calibration", "training", "evaluation", "deployment"
+                ),
                 "target": _anchored(self.target, folder, "device"),
                 "run": _anchored(self.run, folder, "out"),
             }
@@ -259,9 +290,13 @@ def _is_name(text: str, key: str) -> bool:
     return is_reference(text) and ".py:" not in text
 
 
+_GROUPS = ("tflite",)  # tables within a section, whose keys are flags of their own
+
+
 def _flag_problem(problem: Any) -> str:
     """One line for a flag whose value is not allowed."""
-    flag = "--" + str(problem["loc"][1]).replace("_", "-")
+    _, key, *rest = problem["loc"]
+    flag = "--" + str(rest[0] if key in _GROUPS else key).replace("_", "-")
     if problem["type"] == "value_error":  # our own message, which names the value
         return f"{flag}: {problem['msg'].removeprefix('Value error, ')}"
     reason = problem["msg"].replace("Input should be", "expected")

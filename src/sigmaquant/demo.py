@@ -20,7 +20,7 @@ from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.costs import CostTable, cost_table
 from sigmaquant.demo_network import BATCH_SIZE, load_digits, train
 from sigmaquant.devices import load_profile
-from sigmaquant.evaluation import onnx_run
+from sigmaquant.evaluation import exported_run
 from sigmaquant.metrics import evaluate
 from sigmaquant.network import Network, capture
 from sigmaquant.pipeline import Result, optimize
@@ -134,7 +134,7 @@ def _uniform_rows(
             plan = BitPlan.uniform(network.table, bits)
             file = folder / f"uniform{bits}.onnx"
             verification = export(quantize(network, plan, calibration), file, samples=test)
-            run = onnx_run(file)
+            run = exported_run(file, "onnx")
             quality = evaluate(run, test), evaluate(run, test, "loss")
             yield _row(plan.origin, plan, quality, verification.file_bytes, costs)
             advance()

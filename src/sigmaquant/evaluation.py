@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sigmaquant.artifact import Artifact
 from sigmaquant.calibration import Batch
-from sigmaquant.divergence import UserLoss, sample_losses
+from sigmaquant.divergence import divergence
 from sigmaquant.errors import DataError
+from sigmaquant.export.formats import format_named
 from sigmaquant.metrics import (
     METRICS,
     Measure,
@@ -50,15 +51,14 @@ def quantized_run(quantized: QuantizedNetwork) -> Run:
     return lambda inputs: tuple(flatten(quantized(*inputs)))
 
 
-def onnx_run(path: Path) -> Run:
-    """An exported file in ONNX Runtime.
+def exported_run(path: Path, file_format: str) -> Run:
+    """An exported file in its format's runtime.
 
     Raises:
-        MissingExtraError: onnxruntime is not installed.
+        ConfigError: an unknown format.
+        MissingExtraError: the runtime is not installed.
     """
-    from sigmaquant.export.onnx.runtime import OnnxRuntimeNetwork
-
-    runtime = OnnxRuntimeNetwork(path)
+    runtime = format_named(file_format).open(path)
 
     def run(inputs: tuple[Tensor, ...]) -> Outputs:
         outputs = runtime(*(tensor.numpy() for tensor in inputs))
@@ -113,27 +113,13 @@ def has_class_labels(network: Network, batches: Iterable[Batch]) -> bool:
     return True
 
 
-def output_loss(
-    network: Network, run: Run, batches: Sequence[Batch], loss: UserLoss | None = None
-) -> float:
-    """Mean loss of what ``run`` computes; by default the divergence from the float network."""
-    return mean_over_samples(run, batches, {"loss": _loss(network, loss)})[0]["loss"]
-
-
 def _measures(
     network: Network, batches: Callable[[], Iterable[Batch]]
 ) -> dict[MetricName, Measure]:
     if has_class_labels(network, batches()):
         return {name: _by_labels(metric) for name, metric in METRICS.items()}
-    return {"loss": _loss(network, None)}
+    return {"loss": lambda outputs, batch: divergence(network(*batch.inputs), outputs).mean()}
 
 
 def _by_labels(metric: Metric) -> Measure:
     return lambda outputs, batch: metric(outputs[0], labels_of(batch))
-
-
-def _loss(network: Network, loss: UserLoss | None) -> Measure:
-    def measure(outputs: Outputs, batch: Batch) -> Tensor:
-        return sample_losses(network(*batch.inputs), outputs, batch, loss).mean()
-
-    return measure

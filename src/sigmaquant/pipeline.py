@@ -1,6 +1,7 @@
 """The whole story: from a trained network to a verified file and a report.
 
-capture -> score -> search -> quantize -> fine-tune -> lower -> export -> evaluate -> report
+capture -> check calibration data -> score -> search -> quantize -> fine-tune -> lower -> export
+-> evaluate -> report
 
 Every result is kept in the run's folder, so that a run that was killed goes on where it stopped
 and a run with other settings repeats only what they change (see ``run_directory``).
@@ -27,6 +28,7 @@ from sigmaquant.devices import DeviceProfile, load_profile
 from sigmaquant.divergence import UserLoss
 from sigmaquant.errors import ConfigError, DataError, GateError
 from sigmaquant.evaluation import has_class_labels
+from sigmaquant.lowering import check_widths
 from sigmaquant.network import Network, capture
 from sigmaquant.quantized import QuantizedNetwork
 from sigmaquant.report import RunReport, write_report
@@ -61,14 +63,16 @@ def optimize(
     budget: Budget,
     train: Iterable[Any] | None = None,
     evaluation: Iterable[Any] | None = None,
+    deployment: Iterable[Any] | None = None,
     out: str | Path | None = None,
     epochs: int = 5,
     strategy: str = "exact",
-    activation_bits: int = 8,
-    metric: str = "loss",
+    activation_bits: int | None = None,
+    metric: str = "taylor",
     rounding: str = "compensated",
     calibration_samples: int = 512,
     loss: UserLoss | None = None,
+    format: str = "onnx",  # noqa: A002  (the user's word for it)
     seed: int = 0,
     max_drop: float | None = None,
 ) -> Result:
@@ -85,17 +89,21 @@ def optimize(
             fine-tuning.
         evaluation: loader of labelled data that the accuracy is reported on; by default the
             held-back calibration data.
+        deployment: loader of data as they occur in use, labels not needed, which the calibration
+            data are compared with; by default the evaluation data.
         out: folder for all results; a second run in it goes on where the first one stopped. Data
             that torch cannot tell apart by type and size count as the same. Without it nothing
             is kept but what is returned.
         epochs: of fine-tuning; 0 for none.
         strategy: how the widths are chosen.
-        activation_bits: width of all activations.
-        metric: how sensitivity is measured, "loss" or "taylor".
+        activation_bits: width of all activations. By default each precision group's is chosen where
+            the device runs several, and is its native one elsewhere.
+        metric: how sensitivity is measured, "taylor", "loss" or "sigma".
         rounding: of the weights, "compensated" or "nearest".
         calibration_samples: so many at most are read.
         loss: the user's own, from outputs and target to a scalar; by default the divergence from
             the float network's outputs.
+        format: of the exported file, "onnx" or "tflite".
         seed: of every random draw.
         max_drop: largest drop of the accuracy, in percentage points.
 
@@ -114,6 +122,7 @@ def optimize(
                 "activation_bits": activation_bits,
             },
             "finetune": {"epochs": epochs},
+            "export": {"format": format},
             "data": {"calibration_samples": calibration_samples},
             "gates": {"max_drop": max_drop},
             "run": {"seed": seed, "out": None if out is None else str(out)},
@@ -127,6 +136,7 @@ def optimize(
         calibration=source,
         training=None if train is None else as_source(train),
         evaluation=None if evaluation is None else as_source(evaluation),
+        deployment=None if deployment is None else as_source(deployment),
         profile=device if isinstance(device, DeviceProfile) else load_profile(device),
         budget=budget,
         loss=loss,
@@ -151,16 +161,19 @@ def run_config(config: RunConfig, command: str | None = None) -> Result:
     assert data.calibration is not None
     assert target.device is not None
     calibration = data.open(data.calibration)
-    training = evaluation = None
+    training = evaluation = deployment = None
     if data.training is not None:
         training = data.open(data.training, shuffle=True, seed=config.run.seed)
     if data.evaluation is not None:
         evaluation = data.open(data.evaluation)
+    if data.deployment is not None:
+        deployment = data.open(data.deployment)
     task = _Task(
         network=load_network(model.factory, model.weights, lambda: example_inputs(calibration)),
         calibration=calibration,
         training=training,
         evaluation=evaluation,
+        deployment=deployment,
         profile=load_profile(target.device),
         budget=target.budget(),
         command=command,
@@ -189,7 +202,8 @@ class _Task:
 
     Attributes:
         network: the captured float network.
-        calibration, training, evaluation: data; without training data nothing is fine-tuned.
+        calibration, training, evaluation, deployment: data; without training data nothing is
+            fine-tuned.
         profile: of the device.
         budget: as the user set it.
         loss: the user's own.
@@ -200,6 +214,7 @@ class _Task:
     calibration: DataSource
     training: DataSource | None
     evaluation: DataSource | None
+    deployment: DataSource | None
     profile: DeviceProfile
     budget: Budget
     loss: UserLoss | None = None
@@ -216,8 +231,10 @@ def _run(config: RunConfig, task: _Task) -> Result:
         stages.capture()
         costs = stages.costs()
         check_feasible(costs, stages.budget, config.search.activation_bits)
-        scores = stages.score()
+        check = stages.check(task.deployment, task.evaluation)
+        scores = stages.score(costs)
         solution = stages.search(scores, costs)
+        check_widths(solution.plan)
         quantized = stages.quantize(solution.plan)
         finetuned = None
         if task.training is not None and config.finetune.epochs > 0:
@@ -236,9 +253,12 @@ def _run(config: RunConfig, task: _Task) -> Result:
             evaluation=evaluation,
             held_back_only=task.evaluation is None,
             verification=verification,
-            file=config.export.file,
+            file=config.export.file_name,
+            file_format=config.export.format,
             seconds=stages.folder.seconds,
             held_back_samples=samples_of(stages.held_back),
+            plan_loss=stages.loss_name or "divergence",
+            check=check,
         )
         report = build_report(findings, seed=config.run.seed, command=task.command)
         write_report(report, stages.folder.folder)
@@ -288,7 +308,7 @@ def _checked(source: DataSource, network: Network, what: str) -> Iterator[Batch]
 
 def _check_early(config: RunConfig, task: _Task, judge: _Judge) -> None:
     """Find what would stop the run late, before hours of work depend on it."""
-    check_exportable(task.network)
+    check_exportable(task.network, config.export.format, config.export.options)
     labelled = has_class_labels(task.network, judge.batches())
     if config.gates.max_drop is not None and not labelled:
         raise ConfigError(

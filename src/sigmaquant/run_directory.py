@@ -148,7 +148,7 @@ class RunDirectory:
         if record is None or record.inputs != key or record.files.keys() != files:
             return False
         paths = {self.folder / file: content for file, content in record.files.items()}
-        return all(path.is_file() and _sha256(path) == found for path, found in paths.items())
+        return all(path.exists() and _sha256(path) == found for path, found in paths.items())
 
     def _record(self, name: str, record: StageRecord) -> None:
         self._records = StageRecords(stages={**self._records.stages, name: record})
@@ -178,5 +178,9 @@ def fingerprint(*values: object) -> str:
 
 
 def _sha256(path: Path) -> str:
+    """Hash of a file's content, or of a folder's names and contents."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return fingerprint(*((str(file.relative_to(path)), _sha256(file)) for file in files))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,8 @@ from sigmaquant import report
 from sigmaquant._version import __version__
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
+from sigmaquant.calibration.check import with_scores
+from sigmaquant.calibration_check import CalibrationCheck
 from sigmaquant.costs import CostTable
 from sigmaquant.devices import DeviceProfile
 from sigmaquant.evaluation import Evaluation
@@ -21,11 +23,10 @@ from sigmaquant.search import Solution, reachable
 from sigmaquant.sensitivity import SensitivityTable
 
 if TYPE_CHECKING:
-    from sigmaquant.export.verify import Verification
+    from sigmaquant.export.verification import Verification
 
 _PACKAGES = ("torch", "numpy", "highspy", "onnx", "onnxruntime")
 _FLOAT_BYTES = 4
-_SHOWN_CLOSE_CALLS = 2
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,11 @@ class Findings:
         held_back_only: whether the quality comes from held-back calibration data.
         verification: of the exported file.
         file: its name.
+        file_format: such as "onnx".
         seconds: by stage.
         held_back_samples: that plans were compared on.
+        plan_loss: the loss that they were compared by.
+        check: of the calibration data, before scoring.
     """
 
     table: LayerTable
@@ -57,8 +61,11 @@ class Findings:
     held_back_only: bool
     verification: Verification
     file: str
+    file_format: str
     seconds: dict[str, float]
     held_back_samples: int
+    plan_loss: str
+    check: CalibrationCheck
 
 
 def build_report(found: Findings, *, seed: int, command: str | None) -> report.RunReport:
@@ -70,6 +77,8 @@ def build_report(found: Findings, *, seed: int, command: str | None) -> report.R
         command: the shell command that repeats the run, if there is one.
     """
     table, solution, scores = found.table, found.solution, found.scores
+    mean_bits = solution.plan.mean_weight_bits(table)
+    check = with_scores(found.check, table, scores, mean_bits, seed)
     return report.RunReport(
         network=table.network,
         target=report.Target(name=found.profile.name, title=found.profile.title),
@@ -80,9 +89,7 @@ def build_report(found: Findings, *, seed: int, command: str | None) -> report.R
             seed=seed,
             commands=() if command is None else (command,),
         ),
-        solution=report.Solution(
-            strategy=solution.plan.origin, status=solution.status, gap=solution.gap
-        ),
+        solution=_solution(solution),
         scoring=report.Scoring(
             metric=scores.metric,
             loss=scores.loss,
@@ -91,17 +98,55 @@ def build_report(found: Findings, *, seed: int, command: str | None) -> report.R
         ),
         budgets=tuple(_budget_uses(found)),
         layers=tuple(_layer_result(layer, found) for layer in table.layers),
+        activation_bits=_differing(solution.plan.activation_bits),
         quality=found.evaluation.quality,
         quality_loss=found.evaluation.loss,
         compared_plans=tuple(_compared_plans(found)),
+        plan_loss=found.plan_loss,
+        close_calls=tuple(_close_calls(solution)),
         exports=(_exported_file(found),),
         stage_times=tuple(
             report.StageTime(stage=stage, seconds=seconds)
             for stage, seconds in found.seconds.items()
         ),
         float_operators=table.float_operators,
-        warnings=tuple(_warnings(found)),
+        calibration=check,
+        warnings=(*_warnings(found), *(finding.text for finding in check.warnings)),
     )
+
+
+def _solution(solution: Solution) -> report.Solution:
+    refinement = solution.refinement
+    return report.Solution(
+        strategy=solution.plan.origin,
+        status=solution.status,
+        gap=solution.gap,
+        rise=solution.objective,
+        rise_standard_error=solution.objective_standard_error,
+        refinement=None if refinement is None else report.Refinement(**refinement.model_dump()),
+    )
+
+
+def _close_calls(solution: Solution) -> Iterator[report.CloseCall]:
+    for call in solution.close_calls:
+        yield report.CloseCall(
+            raised=_described(call.raised, call.groups),
+            raised_bits=call.raised_bits,
+            lowered=_described(call.lowered, call.groups),
+            lowered_bits=call.lowered_bits,
+            rise_difference=call.rise,
+            standard_error=call.standard_error,
+        )
+
+
+def _described(name: str, groups: tuple[str, ...]) -> str:
+    """A layer, or a precision group, as sentences have it."""
+    return f"the activations {name}" if name in groups else name
+
+
+def _differing(activation_bits: dict[str, int]) -> dict[str, int]:
+    """The widths of the groups; none where all are the same."""
+    return activation_bits if len(set(activation_bits.values())) > 1 else {}
 
 
 def _versions() -> dict[str, str]:
@@ -172,7 +217,7 @@ def _compared_plans(found: Findings) -> Iterator[report.ComparedPlan]:
 def _exported_file(found: Findings) -> report.ExportedFile:
     verification = found.verification
     return report.ExportedFile(
-        format="onnx",
+        format=found.file_format,
         file_name=found.file,
         file_bytes=verification.file_bytes,
         predicted_flash_bytes=int(found.solution.totals["flash_bytes"]),
@@ -191,13 +236,8 @@ def _warnings(found: Findings) -> Iterator[str]:
         )
     if not found.asked.limits():
         yield "No budget was set, so nothing kept the widths down."
-    bits = max(found.solution.plan.activation_bits.values(), default=8)
+    widths = set(found.solution.plan.activation_bits.values())
+    bits = widths.pop() if len(widths) == 1 else None
     for sentence in reachable(found.costs, found.asked, bits).slack_budgets():
         name, rest = sentence.split(" ", 1)
         yield f"{'RAM' if name == 'ram' else name.capitalize()} {rest}."
-    for call in found.solution.close_calls[:_SHOWN_CLOSE_CALLS]:
-        yield (
-            f"The scores cannot tell this plan from one with {call.raised} at {call.raised_bits} "
-            f"bits and {call.lowered} at {call.lowered_bits}: the summed rise differs by "
-            f"{call.rise:.2g}, with a standard error of {call.standard_error:.2g}."
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
-from sigmaquant.calibration import Batch, data_digest
+from sigmaquant.calibration import Batch, check_calibration, data_digest
+from sigmaquant.calibration_check import CalibrationCheck, ComparedWith
 from sigmaquant.config import RunConfig
 from sigmaquant.costs import CostTable, cost_table
 from sigmaquant.data import DataSource
@@ -19,26 +21,28 @@ from sigmaquant.divergence import UserLoss
 from sigmaquant.evaluation import (
     Evaluation,
     evaluate_states,
+    exported_run,
     float_run,
-    onnx_run,
-    output_loss,
     quantized_run,
 )
-from sigmaquant.export import export_onnx
+from sigmaquant.export.formats import export_program
 from sigmaquant.finetune import finetune
+from sigmaquant.layers import ACTIVATION_WIDTHS
 from sigmaquant.lowering import IntegerProgram, load_program, lower, save_program
 from sigmaquant.metrics import Run
 from sigmaquant.network import Network
+from sigmaquant.plan_loss import plan_measure
 from sigmaquant.quantized import QuantizedNetwork, quantize
 from sigmaquant.report.model import Stage
 from sigmaquant.run_directory import Form, RunDirectory, artifact_form, record_form
-from sigmaquant.search import Solution, never_worse_than_uniform, search
-from sigmaquant.search.problem import problem
+from sigmaquant.search import Solution, search
 from sigmaquant.sensitivity import SensitivityTable, score
 from sigmaquant.stages import real_inputs
 
 if TYPE_CHECKING:
-    from sigmaquant.export.verify import Verification
+    from sigmaquant.export.verification import Verification
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,40 @@ class RunStages:
             form=artifact_form(CostTable),
         )
 
-    def score(self) -> SensitivityTable:
-        """How much every layer suffers from every width."""
+    def check(
+        self, deployment: DataSource | None, evaluation: DataSource | None
+    ) -> CalibrationCheck:
+        """Whether the calibration data look like those from deployment, else from evaluation."""
+        compared_with: ComparedWith = "evaluation" if deployment is None else "deployment"
+        source = evaluation if deployment is None else deployment
+        seed = self.config.run.seed
+        found = self.folder.stage(
+            "check",
+            "check.json",
+            inputs=[
+                *self._data_digests,
+                None if source is None else source.digest,
+                compared_with,
+                seed,
+            ],
+            make=lambda: check_calibration(
+                self.network,
+                (*self.calibration, *self.held_back),
+                source,
+                compared_with=compared_with,
+                seed=seed,
+            ),
+            form=artifact_form(CalibrationCheck),
+        )
+        for finding in found.warnings:
+            logger.info("check: %s", finding.text)
+        return found
+
+    def score(self, costs: CostTable) -> SensitivityTable:
+        """How much layers suffer from every width, and activations where there is a choice."""
         settings, seed = self.config.search, self.config.run.seed
+        chosen = costs.activation_choices if settings.activation_bits is None else ()
+        activation_widths = tuple(bits for bits in chosen if bits in ACTIVATION_WIDTHS)
         return self.folder.stage(
             "score",
             "scores.json",
@@ -96,8 +131,9 @@ class RunStages:
                 *self._data_digests,
                 settings.metric,
                 settings.rounding,
+                activation_widths,
                 seed,
-                self._loss_name,
+                self.loss_name,
             ],
             make=lambda: score(
                 self.network,
@@ -105,6 +141,7 @@ class RunStages:
                 metric=settings.metric,
                 rounding=settings.rounding,
                 loss=self.loss,
+                activation_widths=activation_widths,
                 seed=seed,
                 checkpoint=self.folder.path("scores.partial"),
             ),
@@ -123,8 +160,9 @@ class RunStages:
                 costs.digest(),
                 self.budget.limits(),
                 settings.strategy,
+                settings.rounding,
                 settings.activation_bits,
-                self._loss_name,
+                self.loss_name,
             ],
             make=lambda: self._searched(scores, costs),
             form=artifact_form(Solution),
@@ -156,7 +194,7 @@ class RunStages:
                 settings.epochs,
                 rate,
                 seed,
-                self._loss_name,
+                self.loss_name,
             ],
             make=lambda: finetune(
                 self.network,
@@ -190,15 +228,26 @@ class RunStages:
 
     def export(self, program: IntegerProgram) -> Verification:
         """The file for the runtime, compared with the integer reference."""
-        from sigmaquant.export.verify import Verification
+        from sigmaquant.export.verification import Verification
 
-        file = self.config.export.file
+        settings = self.config.export
+        file, options = settings.file_name, settings.options
         return self.folder.stage(
             "export",
             "verification.json",
-            inputs=[*self._data_digests, self.folder.content("lower"), file],
-            make=lambda: export_onnx(
-                program, self.folder.path(file), real_inputs(program, self.held_back)
+            inputs=[
+                *self._data_digests,
+                self.folder.content("lower"),
+                file,
+                settings.format,
+                options.model_dump(mode="json"),
+            ],
+            make=lambda: export_program(
+                settings.format,
+                program,
+                self.folder.path(file),
+                real_inputs(program, self.held_back),
+                options,
             ),
             form=record_form(Verification),
             also=[file],
@@ -225,7 +274,8 @@ class RunStages:
             runs["quantized"] = quantized_run(quantized)
             if finetuned is not None:
                 runs["finetuned"] = quantized_run(finetuned)
-            runs["exported"] = onnx_run(self.folder.path(self.config.export.file))
+            exported = self.config.export
+            runs["exported"] = exported_run(self.folder.path(exported.file_name), exported.format)
             return evaluate_states(self.network, runs, batches)
 
         return self.folder.stage(
@@ -245,13 +295,14 @@ class RunStages:
     def _searched(self, scores: SensitivityTable, costs: CostTable) -> Solution:
         settings = self.config.search
         bits = settings.activation_bits
-        found = search(scores, costs, self.budget, settings.strategy, bits)
-        asked = problem(scores, costs, self.budget, bits)
-        return never_worse_than_uniform(asked, found, self._held_back_loss)
-
-    def _held_back_loss(self, plan: BitPlan) -> float:
-        run = quantized_run(self._quantized(plan))
-        return output_loss(self.network, run, self.held_back, self.loss)
+        measure = plan_measure(
+            self.network,
+            self.calibration,
+            self.held_back,
+            rounding=settings.rounding,
+            loss=self.loss,
+        )
+        return search(scores, costs, self.budget, settings.strategy, bits, measure)
 
     def _quantized(self, plan: BitPlan) -> QuantizedNetwork:
         rounding = self.config.search.rounding
@@ -275,7 +326,8 @@ class RunStages:
         return (self._network_digest, *data)
 
     @property
-    def _loss_name(self) -> str | None:
+    def loss_name(self) -> str | None:
+        """Of the user's own loss."""
         return (
             None
             if self.loss is None

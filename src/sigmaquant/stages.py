@@ -5,7 +5,7 @@ The other stages are called as they are: ``capture``, ``score``, ``quantize``, `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +15,27 @@ import torch
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
-from sigmaquant.calibration import Batch
+from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.costs import cost_table
+from sigmaquant.data import hold_back
 from sigmaquant.devices import DeviceProfile, load_profile
-from sigmaquant.export import export_onnx
+from sigmaquant.divergence import UserLoss
+from sigmaquant.errors import ConfigError, DataError
+from sigmaquant.export.formats import FormatOptions, format_named
 from sigmaquant.layers import LayerTable
 from sigmaquant.lowering import IntegerProgram, lower
 from sigmaquant.lowering.program import Quantize
 from sigmaquant.network import Network
+from sigmaquant.plan_loss import plan_measure
 from sigmaquant.quantized import QuantizedNetwork
-from sigmaquant.search import Front, Solution
+from sigmaquant.search import Front, Measure, Solution
 from sigmaquant.search import pareto as front_of_tables
 from sigmaquant.search import search as solve_tables
 from sigmaquant.search.problem import problem
 from sigmaquant.sensitivity import SensitivityTable
 
 if TYPE_CHECKING:
-    from sigmaquant.export.verify import Verification
+    from sigmaquant.export.verification import Verification
 
 VERIFIED_SAMPLES = 32
 
@@ -45,7 +49,11 @@ def search(
     device: str | Path | DeviceProfile,
     budget: Budget,
     strategy: str = "exact",
-    activation_bits: int = 8,
+    activation_bits: int | None = None,
+    calibration: Iterable[Any] | None = None,
+    rounding: str = "compensated",
+    loss: UserLoss | None = None,
+    seed: int = 0,
 ) -> BitPlan:
     """The widths that lose least within the budget; ``solve`` tells more about them.
 
@@ -54,10 +62,19 @@ def search(
         scores: of all its layers.
         device: a shipped profile's name, a TOML file, or a profile.
         budget: hard limits; the device's own memory is one too.
-        strategy: how the widths are chosen.
-        activation_bits: width of all activations.
+        strategy: how the widths are chosen: "exact", "greedy", "sigma" or "refine".
+        activation_bits: width of all activations. By default each precision group's is chosen where
+            the device runs several and they were scored, and is the device's native one elsewhere.
+        calibration: a loader of inputs on which plans are measured: three quarters to round with, a
+            quarter held back for the loss. Without it plans are compared by their scores, and
+            "refine", which measures, cannot be used.
+        rounding: of the plans measured.
+        loss: the user's own, for the plans measured; see ``score``.
+        seed: of the draw of what is held back.
 
     Raises:
+        ConfigError: an unknown strategy or rounding, or one that lacks calibration data.
+        DataError: see ``read_batches``.
         InfeasibleError: no plan meets the budget; names the nearest one that can be met.
         DeviceError: an unknown device, or one that cannot run the network.
         ArtifactError: the scores are of another network.
@@ -69,6 +86,10 @@ def search(
         budget=budget,
         strategy=strategy,
         activation_bits=activation_bits,
+        calibration=calibration,
+        rounding=rounding,
+        loss=loss,
+        seed=seed,
     ).plan
 
 
@@ -79,7 +100,11 @@ def solve(
     device: str | Path | DeviceProfile,
     budget: Budget,
     strategy: str = "exact",
-    activation_bits: int = 8,
+    activation_bits: int | None = None,
+    calibration: Iterable[Any] | None = None,
+    rounding: str = "compensated",
+    loss: UserLoss | None = None,
+    seed: int = 0,
 ) -> Solution:
     """As ``search``, with the plan's costs, what is proven of it and its close calls."""
     table = network if isinstance(network, LayerTable) else network.table
@@ -90,7 +115,26 @@ def solve(
         limited_by_memory(budget, profile),
         strategy=strategy,
         activation_bits=activation_bits,
+        measure=None
+        if calibration is None
+        else _held_back_measure(network, calibration, rounding, loss, seed),
     )
+
+
+def _held_back_measure(
+    network: Network | LayerTable,
+    calibration: Iterable[Any],
+    rounding: str,
+    loss: UserLoss | None,
+    seed: int,
+) -> Measure:
+    if isinstance(network, LayerTable):
+        raise ConfigError(
+            "to measure plans on calibration data takes the network itself, not its layer table"
+        )
+    batches = read_batches(calibration, network, what="calibration")
+    kept, held = hold_back(batches, seed=seed, unit=network.batch_size or 1)
+    return plan_measure(network, kept, held, rounding=rounding, loss=loss)
 
 
 def pareto(
@@ -101,7 +145,7 @@ def pareto(
     budget: Budget | None = None,
     metrics: Sequence[str] = ("rise", "flash_bytes"),
     points: int = 12,
-    activation_bits: int = 8,
+    activation_bits: int | None = None,
 ) -> Front:
     """What each saving costs: plans that trade the rise of the loss and the costs for each other.
 
@@ -110,9 +154,11 @@ def pareto(
         scores: of all its layers.
         device: a shipped profile's name, a TOML file, or a profile.
         budget: kept by all plans, as is the device's own memory.
-        metrics: two or three of "rise", "flash_bytes", "latency_ms" and "energy_uj".
+        metrics: two or three of "rise", "flash_bytes", "latency_ms", "energy_uj" and, where
+            activation widths are chosen, "peak_ram_bytes".
         points: so many plans at most.
-        activation_bits: width of all activations.
+        activation_bits: width of all activations. By default each precision group's is chosen where
+            the device runs several and they were scored, and is the device's native one elsewhere.
 
     Raises:
         ConfigError: metrics that cannot be traded, or fewer points than metrics.
@@ -138,39 +184,54 @@ def limited_by_memory(budget: Budget, profile: DeviceProfile) -> Budget:
 
 
 def export(
-    quantized: QuantizedNetwork, path: str | Path, *, samples: Sequence[Batch] | None = None
+    quantized: QuantizedNetwork,
+    path: str | Path,
+    *,
+    format: str = "onnx",  # noqa: A002  (the user's word for it)
+    samples: Sequence[Batch] | None = None,
+    options: FormatOptions | None = None,
 ) -> Verification:
-    """Write an ONNX file with packed weights, and prove that ONNX Runtime computes what it should.
+    """Write a file with packed weights, and prove that its runtime computes what it should.
 
     Args:
         quantized: what to export.
         path: the file; it appears only after it has passed.
+        format: "onnx", "tflite" or "c"; the last is a folder.
         samples: inputs to compare with; by default random ones in the range of the network's
-            inputs.
+            inputs, where the format can do without data.
+        options: of formats that have some.
 
     Raises:
+        ConfigError: an unknown format.
+        DataError: no samples for a format that needs them.
         UnsupportedError: an operator cannot be expressed.
         VerificationError: the file does not compute what the integer reference computes.
         OutputError: the folder cannot be written.
-        MissingExtraError: onnx or onnxruntime is not installed.
+        MissingExtraError: the format's runtime is not installed.
     """
+    chosen = format_named(format)
+    if chosen.needs_data and not samples:
+        raise DataError(
+            f"{format} files hold the results of the last layer as 8-bit integers, and only real "
+            "data show their range; give samples (--calibration)"
+        )
     program = lower(quantized)
     count = quantized.network.batch_size or VERIFIED_SAMPLES
     inputs = real_inputs(program, samples, count) if samples else random_inputs(program, count)
-    return export_onnx(program, path, inputs)
+    return chosen.export(program, Path(path), inputs, options or FormatOptions())
 
 
-def check_exportable(network: Network) -> None:
+def check_exportable(network: Network, file_format: str, options: FormatOptions) -> None:
     """Refuse at once what ``export`` would refuse after all the work: a trial without values.
 
     Raises:
+        ConfigError: an unknown format.
         UnsupportedError: an operator cannot be expressed; names it and its place.
-        MissingExtraError: onnx or onnxruntime is not installed.
+        MissingExtraError: the format's runtime is not installed.
     """
-    from sigmaquant.export.onnx.model import build_model
-    from sigmaquant.export.verify import verify_onnx  # noqa: F401  (needs onnxruntime)
-
-    build_model(lower(QuantizedNetwork.unfitted(network, BitPlan.uniform(network.table, 8))))
+    program = lower(QuantizedNetwork.unfitted(network, BitPlan.uniform(network.table, 8)))
+    inputs = random_inputs(program, network.batch_size or 1)
+    format_named(file_format).check(program, inputs, options)
 
 
 def real_inputs(

@@ -13,6 +13,7 @@ from sigmaquant._version import __version__
 COMMANDS = [
     *("run", "capture", "score", "search", "pareto", "quantize", "finetune", "export", "report"),
     "demo",
+    "check",
 ]
 
 

@@ -7,6 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sigmaquant.calibration_check import (
+    CalibrationCheck,
+    Finding,
+    GroupClipping,
+    LayerShift,
+    ScoreStability,
+)
 from sigmaquant.layers import LayerKind
 from sigmaquant.report import (
     BudgetUse,
@@ -76,6 +83,49 @@ def _layer(draw: random.Random, name: str, weights: int, macs: int, channels: in
     )
 
 
+def _calibration(layers: list[str]) -> CalibrationCheck:
+    """Darker in use than in calibration, and scores that could be firmer."""
+    return CalibrationCheck(
+        calibration_samples=512,
+        compared_with="deployment",
+        compared_samples=2000,
+        clipping=(
+            GroupClipping(group="x", held_back=0.0002, deployment=0.0613, standard_error=0.001),
+        ),
+        shifts=tuple(
+            LayerShift(layer=name, shift=0.48 / (1 + at), noise=0.02, noise_limit=0.05)
+            for at, name in enumerate(layers)
+        ),
+        stability=ScoreStability(
+            samples=384,
+            rank_correlation=0.78,
+            changed_weights=0.12,
+            mean_weight_bits=3.4,
+            samples_needed=500,
+            measured=False,
+        ),
+        findings=(
+            Finding(
+                kind="shift",
+                severity="warning",
+                where=tuple(layers[:2]),
+                value=0.48,
+                unit="standard deviations",
+                what="The inputs themselves differ.",
+                advice="Prepare both in the same way.",
+            ),
+            Finding(
+                kind="scores",
+                severity="note",
+                value=0.78,
+                unit="rank correlation",
+                what="The scores are unstable.",
+                advice="Score with more samples: 384 -> about 500.",
+            ),
+        ),
+    )
+
+
 def make_report(blocks: int = 3, seed: int = 7) -> RunReport:
     """ResNet-(6 * blocks + 2): 22 layers for 3 blocks a stage, 202 for 33."""
     draw = random.Random(seed)
@@ -100,7 +150,9 @@ def make_report(blocks: int = 3, seed: int = 7) -> RunReport:
             seed=seed,
             commands=("sigmaquant run resnet20.toml",),
         ),
-        solution=Solution(strategy="greedy", status="heuristic"),
+        solution=Solution(
+            strategy="greedy", status="heuristic", rise=0.0352, rise_standard_error=0.0011
+        ),
         scoring=Scoring(metric="loss", loss="kl", rounding="compensated", samples=512),
         budgets=(
             BudgetUse(
@@ -172,9 +224,10 @@ def make_report(blocks: int = 3, seed: int = 7) -> RunReport:
         ),
         close_calls=(
             CloseCall(
-                layer=layers[2].name,
-                weight_bits=layers[2].weight_bits,
-                other_weight_bits=layers[2].weight_bits - 1,
+                raised=layers[3].name,
+                raised_bits=layers[3].weight_bits + 1,
+                lowered=layers[2].name,
+                lowered_bits=layers[2].weight_bits - 1,
                 rise_difference=0.0004,
                 standard_error=0.0007,
             ),
@@ -203,6 +256,7 @@ def make_report(blocks: int = 3, seed: int = 7) -> RunReport:
             StageTime(stage="export", seconds=4.1),
         ),
         float_operators=("avgpool: aten.adaptive_avg_pool2d",),
+        calibration=_calibration([layer.name for layer in layers]),
         warnings=("The energy figures are estimates: no budget should hang on them.",),
     )
 
@@ -217,9 +271,9 @@ def report() -> RunReport:
 def minimal_report(report: RunReport) -> RunReport:
     """Nothing that is optional."""
     required = {
-        name: getattr(report, name)
-        for name in ("network", "target", "provenance", "solution", "scoring")
+        name: getattr(report, name) for name in ("network", "target", "provenance", "scoring")
     }
+    required["solution"] = Solution(strategy="greedy", status="heuristic")
     layer = report.layers[0].model_copy(update={"scores": {}})
     return RunReport(**required, budgets=(), layers=(layer,))
 

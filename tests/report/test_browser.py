@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sigmaquant.report import RunReport, render_html
+from sigmaquant.report import RunReport, guarantees, render_html
 from sigmaquant.units import format_bytes
 
 pytestmark = pytest.mark.browser
@@ -143,10 +143,27 @@ def test_shows_the_figures_of_the_record(show: Show, report: RunReport) -> None:
         assert any(expected in text for text in dump.text), expected
 
 
+def test_tells_every_guarantee(show: Show, report: RunReport) -> None:
+    script = (
+        "return Array.from(document.querySelectorAll('#guarantees li'), (li) => li.textContent);"
+    )
+    assert show(report, script).found == list(guarantees(report))
+
+
+def test_shows_the_swaps_that_hang_on_noise(show: Show, report: RunReport) -> None:
+    (call,) = report.close_calls
+    script = "return document.querySelector('#sensitivity tbody').textContent;"
+    bits = (str(call.raised_bits), str(call.lowered_bits))
+    expected = f"{call.raised}{bits[0]}{call.lowered}{bits[1]}"
+    assert str(show(report, script).found).startswith(expected)
+
+
 def test_a_loss_is_called_what_it_is(show: Show, report: RunReport) -> None:
     labelled = report.model_copy(update={"quality_loss": "cross entropy"})
     titles = [text for text in show(labelled).dump.text if text.startswith("Loss (")]
     assert titles == ["Loss (cross entropy)", "Loss (cross entropy)", "Loss (kl)"]
+    measured = report.model_copy(update={"plan_loss": "divergence"})
+    assert "Loss (divergence)" in show(measured).dump.text
 
 
 def test_marks_explain_themselves_to_a_screen_reader(show: Show, report: RunReport) -> None:
@@ -211,6 +228,24 @@ def test_layers_sort_by_any_column_in_both_directions(show: Show, report: RunRep
     assert show(report, script).found == [[ascending, "ascending"], [descending, "descending"]]
 
 
+def test_the_calibration_check_has_its_findings_and_figures(show: Show, report: RunReport) -> None:
+    script = """
+      const texts = (of) => Array.from(document.querySelectorAll(`#calibration ${of}`),
+        (node) => node.textContent);
+      return { rows: texts("tr.over"), tables: texts("caption"), takeaway: texts(".takeaway"),
+        last: texts("p").at(-1),
+        layers: texts("[aria-label='Shift by layer'] tbody tr").length };"""
+    found = show(report, script).found
+    assert isinstance(found, dict)
+    (warning,) = found["rows"]
+    assert warning == "warningThe inputs themselves differ.Prepare both in the same way."
+    assert found["tables"] == ["Findings", "Shift by layer", "Clipping by precision group"]
+    assert report.calibration is not None
+    assert found["takeaway"] == [report.calibration.headline]
+    assert "correlation of 0.78 (inferred from the standard errors)" in found["last"]
+    assert found["layers"] == len(report.layers)
+
+
 def test_hostile_names_are_shown_and_not_run(show: Show, hostile_report: RunReport) -> None:
     script = """
       const cells = document.querySelectorAll("#layers tbody td:nth-child(2)");
@@ -225,7 +260,7 @@ def test_hostile_names_are_shown_and_not_run(show: Show, hostile_report: RunRepo
 def test_leaves_out_what_a_report_does_not_have(show: Show, minimal_report: RunReport) -> None:
     script = "return Array.from(document.querySelectorAll('main > section[id]'), (s) => s.id);"
     found = show(minimal_report, script).found
-    assert found == ["bits", "layers", "evidence", "provenance"]
+    assert found == ["bits", "guarantees", "layers", "evidence", "provenance"]
 
 
 def test_trouble_is_at_the_top(show: Show, troubled_report: RunReport) -> None:

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from sigmaquant.report import LayerScore, RunReport, print_report
+from sigmaquant.report import LayerScore, RunReport, guarantees, print_report
 from sigmaquant.report.terminal import LAYER_ROWS
 
 
@@ -41,6 +41,13 @@ def test_tells_what_a_reader_asks_first(report: RunReport) -> None:
         "Warning: The energy figures are estimates",
     ):
         assert expected in text
+
+
+def test_every_guarantee_is_told(report: RunReport) -> None:
+    text = " ".join(printed(report).split())
+    sentences = guarantees(report)
+    assert len(sentences) == 5
+    assert all(sentence in text for sentence in sentences)
 
 
 def test_layer_rows_show_bits_and_costs(report: RunReport) -> None:

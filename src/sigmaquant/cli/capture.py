@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def capture(
     model: Annotated[
-        str, typer.Argument(help="package.module:name, file.py:name, or a .pt2 file.")
+        str, typer.Argument(help="package.module:name, file.py:name, or an .onnx or .pt2 file.")
     ],
     weights: Annotated[Path | None, options.WEIGHTS] = None,
     input_shape: Annotated[

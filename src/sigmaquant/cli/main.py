@@ -9,6 +9,7 @@ import typer
 from sigmaquant._version import __version__
 from sigmaquant.cli.boundary import Commands
 from sigmaquant.cli.capture import capture
+from sigmaquant.cli.check import check
 from sigmaquant.cli.demo import demo
 from sigmaquant.cli.devices import devices
 from sigmaquant.cli.export import export
@@ -29,7 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, capture, score, search, pareto, quantize, finetune, export, report, demo):
+_ARROWS = (capture, check, score, search, pareto, quantize, finetune, export)
+for command in (run, *_ARROWS, report, demo):
     app.command()(command)
 app.add_typer(devices, name="devices")
 

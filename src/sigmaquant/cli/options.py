@@ -21,8 +21,8 @@ _OUTPUT = "Output"
 MODEL = typer.Option(
     "--model",
     metavar="NAME",
-    help="What builds the model, [b]package.module:name[/b] or [b]file.py:name[/b]; or a "
-    "[b].pt2[/b] file.",
+    help="What builds the model, [b]package.module:name[/b] or [b]file.py:name[/b]; or an "
+    "[b].onnx[/b] or [b].pt2[/b] file.",
     rich_help_panel=_DATA,
     show_default=False,
 )
@@ -51,6 +51,14 @@ EVALUATION = typer.Option(
     "--evaluation",
     metavar="DATA",
     help="Labelled data that the accuracy is reported on; as --calibration.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
+DEPLOYMENT = typer.Option(
+    "--deployment",
+    metavar="DATA",
+    help="Data as they occur in use, without labels, which the calibration data are compared "
+    "with; as --calibration. By default the evaluation data.",
     rich_help_panel=_DATA,
     show_default=False,
 )
@@ -91,6 +99,17 @@ Latency = Annotated[
 Energy = Annotated[
     str | None,
     typer.Option(metavar="ENERGY", help="Such as 3.2mJ.", rich_help_panel=_TARGET),
+]
+ActivationBits = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BITS",
+        min=2,
+        max=16,
+        help="Width of all activations. By default chosen where the device runs several, else its "
+        "own.",
+        rich_help_panel=_TARGET,
+    ),
 ]
 Network = Annotated[
     Path,

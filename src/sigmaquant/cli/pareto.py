@@ -35,11 +35,13 @@ def pareto(
     ram: options.Ram = None,
     latency: options.Latency = None,
     energy: options.Energy = None,
+    activation_bits: options.ActivationBits = None,
     metrics: Annotated[
         str,
         typer.Option(
             metavar="NAMES",
-            help="Two or three of rise, flash_bytes, latency_ms and energy_uj.",
+            help="Two or three of rise, flash_bytes, latency_ms, energy_uj and, where activation "
+            "widths are chosen, peak_ram_bytes.",
             rich_help_panel=_SEARCH,
         ),
     ] = "rise,flash_bytes",
@@ -73,6 +75,7 @@ def pareto(
         budget=Budget(flash=flash, ram=ram, latency=latency, energy=energy),
         metrics=[name.strip() for name in metrics.split(",")],
         points=points,
+        activation_bits=activation_bits,
     )
     front.save(out)
     if json:

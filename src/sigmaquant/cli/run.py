@@ -25,6 +25,7 @@ def run(
     calibration: Annotated[str | None, options.CALIBRATION] = None,
     training: Annotated[str | None, options.TRAINING] = None,
     evaluation: Annotated[str | None, options.EVALUATION] = None,
+    deployment: Annotated[str | None, options.DEPLOYMENT] = None,
     batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     device: Annotated[str | None, options.DEVICE] = None,
@@ -32,13 +33,16 @@ def run(
     ram: options.Ram = None,
     latency: options.Latency = None,
     energy: options.Energy = None,
+    activation_bits: options.ActivationBits = None,
     strategy: Annotated[
         str | None,
-        typer.Option(help="How the widths are chosen: exact or greedy.", rich_help_panel=_RUN),
+        typer.Option(
+            help="How the widths are chosen: exact, greedy, sigma or refine.", rich_help_panel=_RUN
+        ),
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="How layers are scored: loss or taylor.", rich_help_panel=_RUN),
+        typer.Option(help="How layers are scored: taylor, loss or sigma.", rich_help_panel=_RUN),
     ] = None,
     rounding: Annotated[
         str | None,
@@ -51,6 +55,15 @@ def run(
     learning_rate: Annotated[
         float | None,
         typer.Option(metavar="RATE", help="Of fine-tuning, at its start.", rich_help_panel=_RUN),
+    ] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Of the exported file: onnx, the default, or tflite.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     max_drop: Annotated[
         float | None,
@@ -88,6 +101,7 @@ def run(
             "calibration": calibration,
             "training": training,
             "evaluation": evaluation,
+            "deployment": deployment,
             "batch_size": batch_size,
             "calibration_samples": calibration_samples,
         },
@@ -98,8 +112,14 @@ def run(
             "latency": latency,
             "energy": energy,
         },
-        "search": {"strategy": strategy, "metric": metric, "rounding": rounding},
+        "search": {
+            "strategy": strategy,
+            "metric": metric,
+            "rounding": rounding,
+            "activation_bits": activation_bits,
+        },
         "finetune": {"epochs": epochs, "learning_rate": learning_rate},
+        "export": {"format": file_format},
         "gates": {"max_drop": max_drop},
         "run": {"out": _text(out), "seed": seed},
     }

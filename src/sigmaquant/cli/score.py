@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,8 @@ import typer
 from sigmaquant.cli import options
 from sigmaquant.cli.output import print_line, print_table
 from sigmaquant.cli.reading import Config, calibration_batches, data_settings
-from sigmaquant.layers import WIDTHS
-from sigmaquant.scores import SensitivityTable
+from sigmaquant.layers import ACTIVATION_WIDTHS, WIDTHS
+from sigmaquant.scores import Score, SensitivityTable
 
 
 def score(
@@ -20,24 +21,32 @@ def score(
     batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     config: Config = None,
-    metric: Annotated[str, typer.Option(help="How layers are scored: loss or taylor.")] = "loss",
+    metric: Annotated[
+        str, typer.Option(help="How layers are scored: taylor, loss or sigma.")
+    ] = "taylor",
     rounding: Annotated[
         str, typer.Option(help="Of the weights: compensated or nearest.")
     ] = "compensated",
+    activation_bits: Annotated[
+        list[int] | None,
+        typer.Option(help="Score activations at this width too; may be given several times."),
+    ] = None,
     out: Annotated[Path, options.OUT] = Path("scores.json"),
     seed: Annotated[int, options.SEED] = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure the rise of the loss when one layer alone has 2 to 8 bits.
+    """Find the rise of the loss when one layer alone has 2 to 8 bits.
 
-    Killed, it goes on where it stopped when it is started again.
+    Killed, it goes on where it stopped when it is started again. The metric sigma looks at the
+    weights alone and needs no calibration data.
 
     Example: sigmaquant score network.pt2 --calibration calibration.npz
     """
     from sigmaquant.network import Network
     from sigmaquant.sensitivity import score as score_layers
+    from sigmaquant.sensitivity.score import WITHOUT_DATA
 
     data = data_settings(
         config,
@@ -48,9 +57,10 @@ def score(
     captured = Network.load(network)
     scores = score_layers(
         captured,
-        calibration_batches(captured, data),
+        None if metric == WITHOUT_DATA else calibration_batches(captured, data),
         metric=metric,
         rounding=rounding,
+        activation_widths=activation_bits or (),
         seed=seed,
         checkpoint=out.with_name(f"{out.name}.partial"),
     )
@@ -63,9 +73,20 @@ def score(
 
 
 def _print_scores(scores: SensitivityTable) -> None:
+    over = f" over {scores.samples} samples" if scores.samples else ""
+    print_line(f"rise of {scores.loss}{over}, by bits")
+    _print_rises("layer", scores.scores, WIDTHS)
+    if scores.activation_scores:
+        print_line("the same for activations")
+        _print_rises("precision group", scores.activation_scores, ACTIVATION_WIDTHS)
+
+
+def _print_rises(
+    what: str, scores: Mapping[str, Mapping[int, Score]], widths: Sequence[int]
+) -> None:
+    shown = [w for w in widths if any(w in by_width for by_width in scores.values())]
     rows = [
-        (layer, *(f"{by_width[w].rise:.2g}" if w in by_width else "-" for w in WIDTHS))
-        for layer, by_width in scores.scores.items()
+        (name, *(f"{by_width[w].rise:.2g}" if w in by_width else "-" for w in shown))
+        for name, by_width in scores.items()
     ]
-    print_line(f"rise of {scores.loss} over {scores.samples} samples, by bits")
-    print_table(("layer", *map(str, WIDTHS)), rows)
+    print_table((what, *map(str, shown)), rows)

@@ -10,6 +10,7 @@ import typer
 from sigmaquant.budget import Budget, format_cost
 from sigmaquant.cli import options
 from sigmaquant.cli.output import print_line, print_table
+from sigmaquant.cli.reading import Config, calibration_batches, data_settings
 from sigmaquant.report.model import METRIC_TITLES
 
 if TYPE_CHECKING:
@@ -29,8 +30,17 @@ def search(
     latency: options.Latency = None,
     energy: options.Energy = None,
     strategy: Annotated[
-        str, typer.Option(help="How the widths are chosen: exact or greedy.")
+        str, typer.Option(help="How the widths are chosen: exact, greedy, sigma or refine.")
     ] = "exact",
+    activation_bits: options.ActivationBits = None,
+    calibration: Annotated[str | None, options.CALIBRATION] = None,
+    batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
+    calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
+    config: Config = None,
+    rounding: Annotated[
+        str, typer.Option(help="Of the plans measured: compensated or nearest.")
+    ] = "compensated",
+    seed: Annotated[int, options.SEED] = 0,
     out: Annotated[Path, options.OUT] = Path("plan.json"),
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -38,7 +48,13 @@ def search(
 ) -> None:
     """Choose the width of every layer that loses least within the budgets.
 
+    With calibration data, plans are measured on a quarter of them that is held back: the answer
+    beside all uniform plans, and with the strategy refine also what it tries.
+
     Example: sigmaquant search network.pt2 scores.json --device cortex-m4 --flash 64KiB
+
+    Example: sigmaquant search network.pt2 scores.json --device cortex-m4 --flash 64KiB
+    --strategy refine --calibration calibration.npz
     """
     from sigmaquant.costs import cost_table
     from sigmaquant.devices import load_profile
@@ -46,11 +62,26 @@ def search(
     from sigmaquant.scores import SensitivityTable
     from sigmaquant.stages import search as search_plan
 
-    table = Network.load(network).table
+    data = data_settings(
+        config,
+        calibration=calibration,
+        batch_size=batch_size,
+        calibration_samples=calibration_samples,
+    )
+    captured = Network.load(network)
+    table = captured.table
     profile = load_profile(device)
     budget = Budget(flash=flash, ram=ram, latency=latency, energy=energy)
     plan = search_plan(
-        table, SensitivityTable.load(scores), device=profile, budget=budget, strategy=strategy
+        captured,
+        SensitivityTable.load(scores),
+        device=profile,
+        budget=budget,
+        strategy=strategy,
+        activation_bits=activation_bits,
+        calibration=calibration_batches(captured, data) if data.calibration else None,
+        rounding=rounding,
+        seed=seed,
     )
     plan.save(out)
     if json:
@@ -66,6 +97,9 @@ def _print_plan(plan: BitPlan, table: LayerTable, costs: CostTable, budget: Budg
         for layer in table.layers
     ]
     print_table(("layer", "weights", "bits"), rows)
+    if len(set(plan.activation_bits.values())) > 1:
+        widths = [(group, str(bits)) for group, bits in plan.activation_bits.items()]
+        print_table(("activations", "bits"), widths)
     limits, totals = budget.limits(), costs.totals(plan)
     for metric, title in METRIC_TITLES.items():
         limit = f" of {format_cost(metric, limits[metric])}" if metric in limits else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sigmaquant.artifact import written_atomically
+from sigmaquant.report.guarantees import guarantees
 from sigmaquant.report.html import render_html
 from sigmaquant.report.model import (
     BudgetUse,
@@ -21,6 +22,7 @@ from sigmaquant.report.model import (
     LayerScore,
     Provenance,
     Quality,
+    Refinement,
     RunReport,
     Scoring,
     Solution,
@@ -39,12 +41,14 @@ __all__ = [
     "LayerScore",
     "Provenance",
     "Quality",
+    "Refinement",
     "ReportFiles",
     "RunReport",
     "Scoring",
     "Solution",
     "StageTime",
     "Target",
+    "guarantees",
     "headline",
     "print_report",
     "render_html",

@@ -15,6 +15,7 @@ import json
 from importlib import resources
 from string import Template
 
+from sigmaquant.report.guarantees import guarantees
 from sigmaquant.report.model import MARKS, METRIC_TITLES, STAGES, RunReport
 from sigmaquant.report.summary import headline
 
@@ -30,7 +31,9 @@ SCRIPTS = (
     "bits.js",
     "heatmap.js",
     "plans.js",
+    "guarantees.js",
     "layers.js",
+    "calibration.js",
     "making.js",
     "main.js",
 )
@@ -68,6 +71,8 @@ def _embedded_json(report: RunReport) -> str:
     """JSON that cannot end its script element: "<", ">" and "&" only occur inside its strings."""
     data = {
         "report": report.model_dump(mode="json"),
+        "CALIBRATION_HEADLINE": report.calibration and report.calibration.headline,
+        "GUARANTEES": guarantees(report),
         "MARKS": MARKS,
         "METRIC_TITLES": METRIC_TITLES,
         "STAGES": STAGES,

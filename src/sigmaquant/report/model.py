@@ -15,6 +15,7 @@ import pydantic
 
 from sigmaquant.artifact import Artifact, Frozen
 from sigmaquant.bitplan import ActivationBits, WeightBits
+from sigmaquant.calibration_check import CalibrationCheck
 from sigmaquant.layers import LayerKind
 
 Metric = Literal["flash_bytes", "peak_ram_bytes", "latency_ms", "energy_uj"]
@@ -88,6 +89,26 @@ class Scoring(Frozen):
     samples: Count
 
 
+class Refinement(Frozen):
+    """What was gained by measuring plans, where the strategy does.
+
+    Attributes:
+        measurements: plans measured, the first one included.
+        kept: how many of them improved on the best before.
+        loss_before: of the first plan, on held-back calibration data; None where not finite.
+        loss_after: of the answer, on the same samples.
+        standard_error: of their difference, where the losses of samples are known.
+    """
+
+    model_config = _FINITE
+
+    measurements: Count
+    kept: Count
+    loss_before: float | None
+    loss_after: float | None
+    standard_error: Amount | None
+
+
 class Solution(Frozen):
     """How the plan was found.
 
@@ -95,6 +116,9 @@ class Solution(Frozen):
         strategy: such as "greedy".
         status: what the solver claims of its answer, such as "heuristic" or "optimal".
         gap: proven relative distance from the optimum, where the solver proves one.
+        rise: summed scores of the plan, in the unit of the scores.
+        rise_standard_error: of ``rise``.
+        refinement: None where the strategy goes by scores alone.
     """
 
     model_config = _FINITE
@@ -102,6 +126,9 @@ class Solution(Frozen):
     strategy: str
     status: str
     gap: Amount | None = None
+    rise: float | None = None
+    rise_standard_error: Amount | None = None
+    refinement: Refinement | None = None
 
 
 class BudgetUse(Frozen):
@@ -219,21 +246,23 @@ class ComparedPlan(Frozen):
 
 
 class CloseCall(Frozen):
-    """A choice that the scores cannot settle: the difference lies within its standard error.
+    """A swap of one width step that the scores cannot settle: it changes less than their error.
 
     Attributes:
-        layer: the layer's name.
-        weight_bits: the chosen width.
-        other_weight_bits: the width that could as well have been chosen.
-        rise_difference: score of the other width less that of the chosen one.
+        raised: what would get its next wider width.
+        raised_bits: that width.
+        lowered: what would get its next narrower width.
+        lowered_bits: that width.
+        rise_difference: what the swap adds to the summed scores.
         standard_error: of that difference.
     """
 
     model_config = _FINITE
 
-    layer: str
-    weight_bits: WeightBits
-    other_weight_bits: WeightBits
+    raised: str
+    raised_bits: ActivationBits
+    lowered: str
+    lowered_bits: ActivationBits
     rise_difference: float
     standard_error: Amount
 
@@ -288,13 +317,16 @@ class RunReport(Artifact):
         scoring: how sensitivity was measured.
         budgets: one entry a cost metric, at most.
         layers: in order of execution; at least one.
+        activation_bits: by precision group, where not all have the same width.
         quality: one entry a stage and metric, at most.
         quality_loss: which loss that is, such as "cross entropy"; None where unknown.
         compared_plans: the chosen plan and its rivals, measured alike.
-        close_calls: choices that hang on noise.
+        plan_loss: the loss they were measured by; None where it is that of the scores.
+        close_calls: swaps that the scores cannot settle, the closest first.
         exports: the files written.
         stage_times: in order of execution.
         float_operators: operators that stay float32, as "place: operator".
+        calibration: how well the calibration data stand for other data; None where not checked.
         warnings: plain sentences.
     """
 
@@ -305,13 +337,16 @@ class RunReport(Artifact):
     scoring: Scoring
     budgets: tuple[BudgetUse, ...]
     layers: Annotated[tuple[LayerResult, ...], pydantic.Field(min_length=1)]
+    activation_bits: dict[str, ActivationBits] = pydantic.Field(default_factory=dict)
     quality: tuple[Quality, ...] = ()
     quality_loss: str | None = None
     compared_plans: tuple[ComparedPlan, ...] = ()
+    plan_loss: str | None = None
     close_calls: tuple[CloseCall, ...] = ()
     exports: tuple[ExportedFile, ...] = ()
     stage_times: tuple[StageTime, ...] = ()
     float_operators: tuple[str, ...] = ()
+    calibration: CalibrationCheck | None = None
     warnings: tuple[str, ...] = ()
 
     @pydantic.model_validator(mode="after")

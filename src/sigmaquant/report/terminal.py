@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sigmaquant.budget import format_cost
+from sigmaquant.report.guarantees import guarantees
 from sigmaquant.report.model import (
     METRIC_TITLES,
     STAGES,
@@ -43,7 +44,7 @@ _USE_BAR = 10
 
 
 def print_report(report: RunReport, console: Console) -> None:
-    """Print headline, budgets, layers, quality, files and warnings.
+    """Print headline, budgets, layers, quality, guarantees, files, calibration check and warnings.
 
     Names come from the user's network: they are printed as text, never as markup or control codes.
     """
@@ -56,8 +57,14 @@ def print_report(report: RunReport, console: Console) -> None:
     if len(report.layers) > LAYER_ROWS:
         left_out = len(report.layers) - LAYER_ROWS
         console.print(f"{left_out} smaller layers are only in report.html.")
+    for sentence in guarantees(report):
+        console.print(Text(_printable(sentence)))
     for exported in report.exports:
         console.print(Text(_printable(_export_sentence(exported))))
+    if report.calibration is not None:
+        console.print(Text(f"Calibration check: {report.calibration.headline}"))
+        for note in report.calibration.notes:
+            console.print(Text(f"Note: {_printable(note.text)}"))
     for warning in report.warnings:
         console.print(Text(f"Warning: {_printable(warning)}", style="yellow"))
 
@@ -66,6 +73,8 @@ def _tables(report: RunReport, console: Console) -> Iterator[Table]:
     if report.budgets:
         yield _budget_table(report, console)
     yield _layer_table(report, console)
+    if report.activation_bits:
+        yield _activation_table(report)
     if report.quality:
         yield _quality_table(report)
 
@@ -139,6 +148,15 @@ def _layer_table(report: RunReport, console: Console) -> Table:
             format_ms(layer.latency_ms),
             _chosen_rise(layer),
         )
+    return table
+
+
+def _activation_table(report: RunReport) -> Table:
+    table = _table()
+    table.add_column("Activations", no_wrap=True)
+    table.add_column("bits", justify="right")
+    for group, bits in report.activation_bits.items():
+        table.add_row(Text(_printable(group)), str(bits))
     return table
 
 

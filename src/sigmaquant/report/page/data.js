@@ -1,3 +1,4 @@
 // What Python put into the page.
 
-const { report, MARKS, METRIC_TITLES, STAGES } = JSON.parse(document.getElementById("data").textContent);
+const { report, CALIBRATION_HEADLINE, GUARANTEES, MARKS, METRIC_TITLES, STAGES } =
+  JSON.parse(document.getElementById("data").textContent);

@@ -86,11 +86,12 @@ function heatKey() {
 
 function closeCalls() {
   if (!report.close_calls.length) return null;
-  const columns = [{ title: "Layer" }, { title: "Chosen bits", numeric: true },
-    { title: "Could be", numeric: true }, { title: "Difference of the rises", numeric: true }];
+  const columns = [{ title: "Could be wider" }, { title: "Bits", numeric: true },
+    { title: "For" }, { title: "Bits", numeric: true },
+    { title: "Difference of the rises", numeric: true }];
   return html("div", {}, html("h3", {}, "Choices that hang on noise"),
     table("Choices that hang on noise", columns, report.close_calls.map((call) => ({
-      cells: [call.layer, String(call.weight_bits), String(call.other_weight_bits),
+      cells: [call.raised, String(call.raised_bits), call.lowered, String(call.lowered_bits),
         formatRise({ rise: call.rise_difference, standard_error: call.standard_error })],
     }))));
 }

@@ -31,8 +31,17 @@ function layersSection() {
   return {
     takeaway: `${plural(report.layers.length, "layer", "layers")}, ${formatCount(totalWeights())} weights. ` +
       "Click a column's title to sort.",
-    content: [grid],
+    content: [grid, ...activationWidths()],
   };
+}
+
+// Precision groups, where not all have the same width.
+function activationWidths() {
+  const widths = Object.entries(report.activation_bits);
+  if (!widths.length) return [];
+  const pairs = widths.flatMap(([group, bits]) =>
+    [html("dt", {}, group), html("dd", {}, `${bits} bits`)]);
+  return [html("h3", {}, "Activations"), html("dl", { class: "pairs" }, ...pairs)];
 }
 
 function layerRow(layer, i) {

@@ -7,8 +7,8 @@ function plansSection() {
   if (!plans.length) return null;
   const columns = [{ title: "Plan" }, { title: "Bits a weight", numeric: true },
     { title: "Flash", numeric: true }, { title: "Fits" },
-    { title: `Loss (${report.scoring.loss})`, numeric: true }, { title: "Accuracy", numeric: true },
-    { title: "Samples", numeric: true }];
+    { title: `Loss (${report.plan_loss ?? report.scoring.loss})`, numeric: true },
+    { title: "Accuracy", numeric: true }, { title: "Samples", numeric: true }];
   const bySize = [...plans].sort((a, b) => a.flash_bytes - b.flash_bytes);
   const rows = bySize.map((plan) => ({
     class: plan.chosen ? "taken" : null,
