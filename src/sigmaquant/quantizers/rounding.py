@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 _BLOCK = 128  # columns updated together; later columns are touched once a block
-_DAMPING = 0.01  # of the mean diagonal, as in the paper
+DAMPING = 0.01
+"""Added to the moments' diagonal, as a share of its mean (as in the paper)."""
 
 
 def nearest_levels(rows: Tensor, scales: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
@@ -50,7 +51,7 @@ class MomentFactor:
     order: Tensor
 
     @classmethod
-    def of(cls, moments: Tensor, damping: float = _DAMPING) -> MomentFactor:
+    def of(cls, moments: Tensor, damping: float = DAMPING) -> MomentFactor:
         """Factor the second moments (groups, k, k)."""
         moments = moments.double().clone()
         diagonal = moments.diagonal(dim1=-2, dim2=-1)

@@ -8,6 +8,7 @@ from torch import Tensor
 from sigmaquant.quantizers.affine import SMALLEST_SCALE
 
 _LARGEST_BIAS = 2.0**30  # half of what int32 holds; the rest is for products and the correction
+_SHRINKS = 60
 _SMALLEST_SHRINK = 0.3
 
 
@@ -20,9 +21,7 @@ def level_bounds(bits: int) -> tuple[int, int]:
     return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
-def weight_scales(
-    rows: Tensor, bits: int, importance: Tensor | None = None, grid: int = 60
-) -> Tensor:
+def weight_scales(rows: Tensor, bits: int, importance: Tensor | None = None) -> Tensor:
     """The scale of each row that minimises sum_k importance_k (w_k - s q_k)^2 over a grid.
 
     The grid shrinks the scale that covers the row's largest magnitude. With few bits the lowest
@@ -32,7 +31,6 @@ def weight_scales(
         rows: (..., out, k) weights.
         bits: 2 .. 8.
         importance: (..., k), not negative, such as the mean square of each input; None: all one.
-        grid: number of scales that are tried.
 
     Returns:
         (..., out, 1) float32, positive.
@@ -44,8 +42,8 @@ def weight_scales(
     ).clamp_min(SMALLEST_SCALE)
     best_scale = largest.clone()
     best_error = torch.full_like(largest, torch.inf)
-    for step in range(grid):
-        shrink = 1.0 - (1.0 - _SMALLEST_SHRINK) * step / (grid - 1)
+    for step in range(_SHRINKS):
+        shrink = 1.0 - (1.0 - _SMALLEST_SHRINK) * step / (_SHRINKS - 1)
         scale = largest * shrink
         q = torch.clamp(torch.round(rows / scale), low, high)
         error = ((q * scale - rows) ** 2 * weight).sum(-1, keepdim=True)
