@@ -437,6 +437,39 @@ class PreActivation(nn.Module):
         return F.relu(x).mean((2, 3))
 
 
+class Decoder(nn.Module):
+    """Transposed convolutions: with a batch norm, grouped behind a concat, at the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 4, 3, 2, 1)
+        self.deep = nn.Conv2d(4, 8, 3, 2, 1)
+        self.up = nn.ConvTranspose2d(8, 4, 3, 2, 1, output_padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.grouped = nn.ConvTranspose2d(8, 6, 4, 2, 1, groups=2)
+        self.out = nn.ConvTranspose2d(6, 2, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shallow = F.relu(self.down(x))
+        x = F.relu(self.norm(self.up(F.relu(self.deep(shallow)))))
+        x = F.relu(self.grouped(torch.cat((x, shallow), dim=1)))
+        return self.out(x)
+
+
+class Decoder1d(nn.Module):
+    """Transposed convolutions over a sequence: dilated, called twice, and one that leaves gaps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(2, 4, 5, stride=3)
+        self.up = nn.ConvTranspose1d(4, 4, 3, stride=2, dilation=2, output_padding=1)
+        self.gaps = nn.ConvTranspose1d(4, 3, 1, stride=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.up(F.relu(self.down(x))))
+        return self.gaps(F.relu(self.up(x)))
+
+
 @dataclass(frozen=True)
 class Case:
     """A network and the shapes of its inputs, without batch."""
@@ -474,6 +507,8 @@ CASES: dict[str, Case] = {
     "pyramid": Case(Pyramid, _IMAGE),
     "in_place": Case(InPlace, _IMAGE),
     "pre_activation": Case(PreActivation, _IMAGE),
+    "decoder": Case(Decoder, _IMAGE),
+    "decoder1d": Case(Decoder1d, ((2, 14),)),
 }
 
 

@@ -18,6 +18,18 @@ ACTIVATION_WIDTHS = (*WIDTHS, 16)
 """The activation widths, in bits, that a precision group can be given."""
 
 
+def container_bits(width: int) -> int:
+    """Bits of memory for a value that is packed so that none crosses a byte: a power of two.
+
+    The C library stores activations so, and the profile of a device that runs it has to agree in
+    its ``activation_storage``.
+
+    >>> [container_bits(width) for width in ACTIVATION_WIDTHS]
+    [2, 4, 4, 8, 8, 8, 8, 16]
+    """
+    return 1 << (width - 1).bit_length()
+
+
 class LayerKind(StrEnum):
     """Kinds of layers whose weights are quantized."""
 
@@ -33,9 +45,12 @@ class LayerSpec(Frozen):
         name: module path as the user knows it, such as ``layer1.0.conv2``.
         kind: what the device's kernels and costs depend on.
         weight_shape: (out, in/groups, *kernel) for convolutions, (out, in) for linear.
-        input_shape: (channels, *spatial) or (..., features), without batch.
+        input_shape: (channels, *spatial) or (..., features), without batch; as the kernel reads it,
+            which for a transposed convolution is with zeros between the values.
         output_shape: as ``input_shape``.
-        macs: multiply-accumulates for one sample, over all places the layer is used.
+        macs: multiply-accumulates for one sample, over all places the layer is used; without those
+            that meet a zero put between the values of a transposed convolution's input.
+        zero_macs: those that do: kernels execute them, since they see a plain convolution.
         groups: convolution groups; 1 for linear.
         input_groups: precision groups of its inputs, one for each place it is used.
         output_group: precision group of its output; None where the output stays float.
@@ -47,6 +62,7 @@ class LayerSpec(Frozen):
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     macs: int
+    zero_macs: int = 0
     groups: int = 1
     input_groups: tuple[str, ...]
     output_group: str | None
@@ -65,6 +81,11 @@ class LayerSpec(Frozen):
     def kernel_elements(self) -> int:
         """Length of the dot product behind one output value."""
         return math.prod(self.weight_shape[1:])
+
+    @property
+    def executed_macs(self) -> int:
+        """Multiply-accumulates that kernels execute for one sample."""
+        return self.macs + self.zero_macs
 
     @property
     def outputs(self) -> int:

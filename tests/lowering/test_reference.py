@@ -22,6 +22,7 @@ from sigmaquant.lowering.program import (
     IntegerProgram,
     Linear,
     Lookup,
+    MatMul,
     MaxPool,
     Operator,
     Pad,
@@ -125,6 +126,16 @@ def test_an_accumulator_beyond_int32_is_caught() -> None:
     linear = Linear("head", ("x",), "y", weights, np.array([2**31 - 1], np.int32))
     with pytest.raises(AssertionError, match="head: accumulator beyond int32"):
         run_one(linear, np.full((1, 4), 255, np.uint8), (1,), None)
+
+
+def test_matmul_multiplies_centered_matrices() -> None:
+    left, right, output = Encoding(0.5, 10, 8), Encoding(0.25, 20, 8), Encoding(1.0, 3, 8)
+    product = MatMul("scores", ("a", "b"), "y")
+    program = program_of(product, a=((2, 2), left), b=((2, 1), right), y=((2, 1), output))
+    a = np.array([[[11, 12], [10, 255]]], np.uint8)
+    b = np.array([[[22], [25]]], np.uint8)
+    # 12 / 8 = 1.5 is a tie and goes to 2; 245 * 5 / 8 = 153.125.
+    assert apply_operator(program, product, [a, b]).tolist() == [[[5], [156]]]
 
 
 def test_add_rescales_both_inputs() -> None:

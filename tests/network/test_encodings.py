@@ -127,10 +127,44 @@ def test_a_linear_head_hands_on_its_accumulators_as_float() -> None:
 def test_operators_between_float_operators_are_not_quantized() -> None:
     network = nets.captured("attention")
     operators = {name.split(" ")[1].strip("()") for name in network.table.float_operators}
-    assert {"layer_norm.default", "matmul.default", "softmax.int", "transpose.int"} <= operators
+    assert operators == {"layer_norm.default", "softmax.int", "add.Tensor", "mean.dim"}
     # The residual sums are read by layer norms only, but the GELU lies between two layers.
     assert role("attention", "add") is Role.FLOAT
     assert role("attention", "mlp.1") is Role.LOOKUP
+
+
+def test_products_of_two_activations_take_and_give_integers() -> None:
+    found = groups(nets.captured("attention"))
+    assert role("attention", "matmul") is role("attention", "matmul_2") is Role.MATMUL
+    assert {"matmul", "softmax", "matmul_2"} <= set(found.values())
+    # Queries are moved, not computed anew, before they are multiplied.
+    assert found["transpose"] == found["q"] == "q"
+
+
+class Products(nn.Module):
+    """With a parameter, with a repeated batch, too long for int32, and of few values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, 2))
+        self.out = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        long = x @ x.transpose(1, 2)
+        repeated = x[:, :, :2].reshape(-1, 1, 2, 2) @ x[:, None, :, :3].expand(-1, 3, -1, -1)
+        return self.out(torch.bmm(long, long + 1)), self.weight @ x, repeated
+
+
+def test_products_that_integers_cannot_hold_stay_float() -> None:
+    network = capture(Products(), torch.ones(2, 2, 33_026))
+    roles = {network.places[n]: r for n, r in network.encodings.roles.items()}
+    products = {place: r for place, r in roles.items() if "mm" in place or "matmul" in place}
+    assert products == {
+        "matmul": Role.FLOAT,
+        "matmul_2": Role.FLOAT,
+        "matmul_3": Role.FLOAT,
+        "bmm": Role.MATMUL,
+    }
 
 
 def test_functions_of_one_value_are_lookups() -> None:

@@ -44,6 +44,34 @@ def test_a_batch_norm_that_cannot_fold_stays_as_one_float_operator() -> None:
     assert table.float_parameters == 4 * 8
 
 
+class DotProducts(nn.Module):
+    """Attention as one operator: with its own scale, and with a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(6, 6) for _ in range(3))
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [layer(x) for layer in (self.q, self.k, self.v)]
+        attend = nn.functional.scaled_dot_product_attention
+        return self.out(attend(*parts, scale=0.3)), self.out(attend(*parts, is_causal=True))
+
+
+def test_attention_is_written_out_where_it_has_no_mask() -> None:
+    model, x = DotProducts().eval(), torch.randn(4, 5, 6)
+    network = capture(model, x)
+    for got, wanted in zip(network(x), model(x), strict=True):
+        assert torch.allclose(got, wanted, rtol=0, atol=1e-6)
+    written = [n.target for n in network.module.graph.nodes if n.op == "call_function"]
+    assert written.count(aten.matmul.default) == 2
+    assert written.count(aten.scaled_dot_product_attention.default) == 1
+    assert network.table.float_operators == (
+        "softmax (softmax.int)",
+        "scaled_dot_product_attention (scaled_dot_product_attention.default)",
+    )
+
+
 class ReadTwice(nn.Module):
     """The convolution is read beside its batch norm, so that folding would change the other."""
 

@@ -74,13 +74,25 @@ def test_a_checkpoint_of_other_work_is_not_taken_up(tmp_path: Path) -> None:
     assert score(network, data, rounding="nearest", checkpoint=checkpoint) == expected
 
 
+def test_a_checkpoint_of_the_same_samples_in_other_batches_is_not_taken_up(tmp_path: Path) -> None:
+    network, data = nets.captured("mlp"), list(nets.loader("mlp"))
+    smaller = [(part,) for (inputs,) in data for part in inputs.split(2)]
+    checkpoint = tmp_path / "scores.partial"
+    expected = score(network, smaller, metric="loss", loss=Interrupted(1000))
+    with pytest.raises(KeyboardInterrupt):
+        score(network, data, metric="loss", loss=Interrupted(20), checkpoint=checkpoint)
+    loss = Interrupted(1000)
+    assert score(network, smaller, metric="loss", loss=loss, checkpoint=checkpoint) == expected
+
+
 def test_means_and_standard_errors() -> None:
     values = torch.tensor([0.5, 1.0, 4.0, 2.0, 0.25])
     sums = Sums(inputs="")
     for part in values.split(2):
-        sums = sums.plus(BatchRises({"a": {2: part}}, {"g": {4: 2 * part}}, torch.ones(len(part))))
-    (found,) = sums.weights.scores(sums.samples)["a"].values()
-    (doubled,) = sums.activations.scores(sums.samples)["g"].values()
+        once, twice, losses = {"a": {2: part}}, {"g": {4: 2 * part}}, torch.ones(len(part))
+        sums = sums.plus(BatchRises(once, twice, losses, independent=len(part)))
+    (found,) = sums.weights.scores(sums.samples, sums.independent)["a"].values()
+    (doubled,) = sums.activations.scores(sums.samples, sums.independent)["g"].values()
     assert doubled.rise == pytest.approx(2 * found.rise)
     assert (sums.samples, sums.batches, sums.float_loss) == (5, 3, 5.0)
     assert found.rise == pytest.approx(float(values.mean()))
@@ -89,7 +101,20 @@ def test_means_and_standard_errors() -> None:
 
 def test_one_sample_has_no_spread() -> None:
     totals = Totals().plus({"a": {2: torch.ones(1)}})
-    assert totals.scores(1)["a"][2].standard_error == 0
+    assert totals.scores(1, 1)["a"][2].standard_error == 0
+
+
+def test_a_users_loss_is_known_once_a_batch_however_large() -> None:
+    network, data = nets.captured("mlp"), nets.loader("mlp")
+    doubled = [(torch.cat([inputs, inputs]),) for (inputs,) in data]
+    tables = [
+        score(network, batches, metric="loss", rounding="nearest", loss=squares)
+        for batches in (data, doubled)
+    ]
+    for layer, by_width in tables[0].scores.items():
+        for bits, found in by_width.items():
+            again = tables[1].scores[layer][bits]
+            assert again.standard_error == pytest.approx(found.standard_error, rel=1e-3)
 
 
 def nan_loss(outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 from scipy import stats
+from sklearn import datasets
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.layers import WIDTHS
@@ -75,7 +77,7 @@ def total(outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet", "mobilenet", "shuffle", "conv1d", "attention", "tied", "unknown"]
+    "name", ["resnet", "mobilenet", "shuffle", "conv1d", "attention", "tied", "unknown", "decoder"]
 )
 @pytest.mark.parametrize("elements", [2**26, 1])
 def test_changes_are_gradients_times_changes_of_the_layers_outputs(
@@ -135,6 +137,45 @@ def test_it_ranks_layers_and_widths_as_the_loss_does(rounding: str, trained) -> 
     assert stats.spearmanr(*rises).statistic > 0.96
 
 
+@pytest.fixture(scope="module")
+def autoencoder() -> tuple[Network, Tensor]:
+    """Has learned to draw digits again, the last layers by transposed convolutions."""
+    pixels, _ = datasets.load_digits(return_X_y=True)
+    x = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8 - 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 8, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, 2, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(16, 8, 3, 2, 1, output_padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=4),
+            nn.ReLU(),
+            nn.ConvTranspose2d(8, 1, 1),
+        )
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for step in range(120):
+            rows = torch.randperm(1200, generator=torch.Generator().manual_seed(step))[:128]
+            optimizer.zero_grad()
+            functional.mse_loss(model(x[rows]), x[rows]).backward()
+            optimizer.step()
+    return capture(model.eval(), x[:2]), x
+
+
+def test_it_ranks_transposed_convolutions_as_the_loss_does(autoencoder) -> None:
+    network, images = autoencoder
+    data = [images[i : i + 128] for i in (0, 128)]
+    tables = [score(network, data, metric=metric) for metric in ("loss", "taylor")]
+    assert list(tables[0].scores) == ["0", "2", "4", "7", "9"]
+    rises = [
+        [table.rise(layer, bits) for layer in table.scores for bits in WIDTHS] for table in tables
+    ]
+    assert stats.spearmanr(*rises).statistic > 0.96
+
+
 def test_it_ranks_activations_as_the_loss_does(trained) -> None:
     data = [trained.images[i : i + 128] for i in (0, 128)]
     tables = [
@@ -149,6 +190,20 @@ def test_it_ranks_activations_as_the_loss_does(trained) -> None:
         for table in tables
     ]
     # Five groups only, and a first-order estimate of 2-bit errors.
+    assert stats.spearmanr(*rises).statistic > 0.8
+
+
+def test_it_ranks_the_inputs_of_matrix_products_as_the_loss_does() -> None:
+    data = nets.loader("attention", 16)
+    tables = [
+        score(nets.captured("attention"), data, metric=metric, activation_widths=(2, 3, 4))
+        for metric in ("loss", "taylor")
+    ]
+    products = ("q", "k", "v", "matmul", "softmax", "matmul_2")
+    rises = [
+        [found.rise for group in products for found in table.activation_scores[group].values()]
+        for table in tables
+    ]
     assert stats.spearmanr(*rises).statistic > 0.8
 
 

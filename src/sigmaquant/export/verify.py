@@ -27,6 +27,7 @@ from sigmaquant.lowering.program import (
     FloatOperator,
     IntegerProgram,
     Linear,
+    MatMul,
     Operator,
 )
 from sigmaquant.lowering.reference import apply_operator, checked_inputs, run_reference
@@ -96,7 +97,8 @@ def verify_onnx(
 def _refuse_float_layers(file: Path, program: IntegerProgram, nodes: Iterable[Node]) -> None:
     """Count, because the runtime renames what it fuses: no more than the program's own."""
     own = len(_float_layers(read_nodes(file))) - sum(
-        isinstance(operator, Convolution | Linear | AveragePool) for operator in program.operators
+        isinstance(operator, Convolution | Linear | MatMul | AveragePool)
+        for operator in program.operators
     )
     left = _float_layers(nodes)
     if len(left) > own:

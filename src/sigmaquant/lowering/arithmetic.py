@@ -8,6 +8,8 @@ chosen where other orders round differently:
 
 - ``QLinearConv`` (core/providers/cpu/quantization/qlinearconv.cc, ComputeOutputScale):
   ``(x_scale * w_scale) / y_scale``.
+- ``QLinearMatMul`` (core/providers/cpu/quantization/quantize_linear_matmul.cc): the same, with the
+  second input's scale for the weights'.
 - ``QGemm`` (contrib_ops/cpu/quantization/quant_gemm.cc): the same; without an output scale
   ``float32(accumulator) * (x_scale * w_scale)``.
 - ``QLinearGlobalAveragePool`` (core/mlas/lib/qlgavgpool.cpp): ``x_scale / (y_scale * count)``.
@@ -69,7 +71,7 @@ def accumulator_scale(input_scale: float, weight_scales: Float32Array) -> Float3
 def layer_multiplier(
     input_scale: float, weight_scales: Float32Array, output_scale: float
 ) -> Float32Array:
-    """Of ``QLinearConv`` and ``QGemm``: (out,)."""
+    """Of ``QLinearConv`` and ``QGemm``: (out,); of ``QLinearMatMul``, from one scale: ()."""
     return accumulator_scale(input_scale, weight_scales) / np.float32(output_scale)
 
 

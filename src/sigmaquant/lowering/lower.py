@@ -29,6 +29,7 @@ from sigmaquant.lowering.program import (
     IntegerProgram,
     Linear,
     Lookup,
+    MatMul,
     MaxPool,
     Operator,
     Pad,
@@ -251,6 +252,11 @@ class _Lowering:
             )
         return bias.astype(np.int32)
 
+    def lower_matmul(self, node: Node) -> None:
+        """A matrix product of two tensors."""
+        inputs = self._input(node, 0), self._input(node, 1)
+        self._emit(node, lambda name, out: MatMul(name, inputs, out))
+
     def lower_add(self, node: Node) -> None:
         """A sum of two tensors."""
         inputs = self._input(node, 0), self._input(node, 1)
@@ -380,6 +386,7 @@ class _Lowering:
 
 _LOWERERS: dict[Role, Callable[[_Lowering, Node], None]] = {
     Role.LAYER: _Lowering.lower_layer,
+    Role.MATMUL: _Lowering.lower_matmul,
     Role.ADD: _Lowering.lower_add,
     Role.AVERAGE: _Lowering.lower_average,
     Role.LOOKUP: _Lowering.lower_lookup,

@@ -11,6 +11,7 @@ Values
 Operators, by what they do to integers
     ``Quantize``, ``Dequantize``          float32 <-> uint8
     ``Convolution``, ``Linear``           int32 accumulators, requantized once
+    ``MatMul``                            the same, of two values without weights
     ``Add``                               both inputs rescaled by exact dyadic ratios
     ``GlobalAverage``, ``AveragePool``    integer sums, requantized once
     ``Lookup``                            any function of one value, as a table of 2^bits entries
@@ -119,6 +120,11 @@ class Linear(Operator):
 
     weights: Weights
     bias: Int32Array
+
+
+@dataclass(frozen=True)
+class MatMul(Operator):
+    """Matrix product of two values over their last two dimensions, those before them equal."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from sigmaquant.lowering.program import (
     IntegerProgram,
     Linear,
     Lookup,
+    MatMul,
     MaxPool,
     Operator,
     Pad,
@@ -216,6 +217,19 @@ def _linear(operator: Linear, step: _Step) -> Array:
     return arithmetic.requantize(accumulator, multiplier, step.output.encoding)
 
 
+def _matmul(operator: MatMul, step: _Step) -> Array:
+    left, right = (_encoding(value) for value in step.inputs)
+    matrices = (
+        arithmetic.centered(array, encoding).astype(np.float64)
+        for array, encoding in zip(step.arrays, (left, right), strict=True)
+    )
+    accumulator = _checked(np.matmul(*matrices).astype(np.int64), operator)
+    multiplier = arithmetic.layer_multiplier(
+        left.scale, np.asarray(right.scale, np.float32), step.output_encoding.scale
+    )
+    return arithmetic.requantize(accumulator, multiplier, step.output_encoding)
+
+
 def _add(operator: Add, step: _Step) -> Array:
     left, right = (_encoding(value) for value in step.inputs)
     output = step.output_encoding
@@ -336,6 +350,7 @@ _RULES: dict[type[Operator], Callable[[Any, _Step], Array]] = {
     Dequantize: _dequantize,
     Convolution: _convolution,
     Linear: _linear,
+    MatMul: _matmul,
     Add: _add,
     GlobalAverage: _global_average,
     AveragePool: _average_pool,

@@ -2,8 +2,9 @@
 
 Everything here follows from the graph alone, before any data is seen:
 
-1. An operator runs in integers if its role allows it and if that saves a detour: its result
-   reaches a layer through integer operators, or all its inputs are integers anyway.
+1. Layers and matrix products run in integers. Any other operator does if its role allows it and
+   if that saves a detour: its result reaches a layer or matrix product through integer operators,
+   or all its inputs are integers anyway.
 2. A ReLU or clamp right behind a layer or a sum is *fused*: it only limits the output's range.
 3. Values of one precision group share scale, zero point and width. A value that is moved, and all
    inputs of a concat, are in one group.
@@ -30,6 +31,7 @@ from sigmaquant.network.operators import (
     slice_axis,
 )
 
+_PRODUCTS = (Role.LAYER, Role.MATMUL)
 _KEEPS_ENCODING = (Role.CLAMP, Role.MOVE, Role.CONCAT)
 
 
@@ -117,7 +119,7 @@ def _integer_roles(graph: Graph) -> dict[Node, Role]:
     roles = {n: role_of(n) for n in tensors}
     needed = _needed_as_integers(roles)
     for node, role in roles.items():
-        if role in (Role.FLOAT, Role.INPUT, Role.LAYER) or node in needed:
+        if role in (Role.FLOAT, Role.INPUT, *_PRODUCTS) or node in needed:
             continue
         if not all(_has_integers(n, roles, needed) for n in _activations(node)):
             roles[node] = Role.FLOAT
@@ -125,12 +127,12 @@ def _integer_roles(graph: Graph) -> dict[Node, Role]:
 
 
 def _needed_as_integers(roles: dict[Node, Role]) -> set[Node]:
-    """Nodes whose value reaches a layer without meeting a float operator."""
+    """Nodes whose value reaches a layer or matrix product without meeting a float operator."""
     needed: set[Node] = set()
     for node in reversed(roles):
         for user in node.users:
             role = roles.get(user, Role.FLOAT)
-            if role is Role.LAYER or (role is not Role.FLOAT and user in needed):
+            if role in _PRODUCTS or (role is not Role.FLOAT and user in needed):
                 needed.add(node)
     return needed
 

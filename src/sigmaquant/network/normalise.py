@@ -5,6 +5,7 @@ Each function is one rewrite; ``normalise`` lists them in order.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,9 +15,12 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
+from sigmaquant.network.transposed import SpreadDimension, plain_weight, zero_taps
+
 aten = torch.ops.aten
 
 _WEIGHTED = (aten.conv1d.default, aten.conv2d.default, aten.linear.default)
+_TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input)
 _BATCH_NORM = aten._native_batch_norm_legit_no_training.default
 _IDENTITIES = {
     aten.dropout.default,
@@ -37,10 +41,12 @@ def normalise(module: GraphModule) -> GraphModule:
         relax_views,
         fold_constants,
         spell_out_padding,
+        spread_transposed_convolutions,
         fold_batch_norms,
         simplify_batch_norms,
         add_missing_biases,
         split_to_slices,
+        write_out_attention,
     )
     for rewrite in rewrites:
         rewrite(module)
@@ -107,7 +113,7 @@ def _constant_name(module: GraphModule, node: Node) -> str:
     reader = next(iter(node.users))
     path = (("", ""), *reader.meta.get("nn_module_stack", {}).values())[-1][0]
     owner = f"{path}." if path in dict(module.named_modules()) and path else ""
-    is_weight = reader.target in _WEIGHTED and arguments_of(reader)[1] is node
+    is_weight = reader.target in (*_WEIGHTED, *_TRANSPOSED) and arguments_of(reader)[1] is node
     if is_weight and owner:
         return f"{owner}weight"
     # Marked, because a module of the operator's own name may be there.
@@ -153,6 +159,95 @@ def spatial(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     """
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * rank if len(values) == 1 else values
+
+
+def spread_transposed_convolutions(module: GraphModule) -> None:
+    """Write a transposed convolution as a plain one over its input with zeros between the values.
+
+    All calls that read one weight are rewritten together, or none of them.
+    """
+    readers: dict[str, list[Node]] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            readers.setdefault(str(node.target), []).extend(node.users)
+    for name, calls in readers.items():
+        if calls and all(_can_spread(node, name) for node in calls):
+            groups = {arguments_of(node)[6] for node in calls}
+            if len(groups) == 1:
+                plain = plain_weight(tensor_of(module, name), groups.pop())
+                for node in calls:
+                    _spread(module, node, plain)
+                set_parameter(module, name, plain)
+
+
+def _can_spread(node: Node, weight_name: str) -> bool:
+    if node.target not in _TRANSPOSED:
+        return False
+    x, weight, bias, *_ = arguments_of(node)
+    constant = weight.op == "get_attr" and (bias is None or bias.op == "get_attr")
+    shape = x.meta["val"].shape
+    has_batch = len(shape) == len(weight.meta["val"].shape)
+    fixed = all(isinstance(size, int) for size in shape[1:])
+    return constant and weight.target == weight_name and has_batch and fixed
+
+
+def _spread(module: GraphModule, node: Node, plain: Tensor) -> None:
+    x, weight, bias, stride, padding, extra, groups, dilation = arguments_of(node)
+    rank = plain.dim() - 2
+    numbers = (spatial(value, rank) for value in (stride, padding, extra, dilation))
+    sizes = x.meta["val"].shape[2:]
+    dimensions = [
+        SpreadDimension(*each) for each in zip(sizes, plain.shape[2:], *numbers, strict=True)
+    ]
+    spread, padding = _with_edges(node, _with_zeros_between(node, x, dimensions), dimensions)
+    weight.meta["val"] = plain.to("meta")
+    node.meta["zero_taps"] = zero_taps(dimensions)
+    node.target = aten.conv1d.default if rank == 1 else aten.conv2d.default
+    node.args = (spread, weight, bias, [1] * rank, padding, dilation, groups)
+    node.kwargs = {}
+
+
+def _with_zeros_between(node: Node, x: Node, dimensions: Sequence[SpreadDimension]) -> Node:
+    """Put stride - 1 zeros behind each value: as padding of rows, so that dimensions stay few."""
+    channels, *sizes = x.meta["val"].shape[1:]
+    shape = [-1, channels, *sizes]
+    for axis, dimension in reversed(list(enumerate(dimensions))):
+        if dimension.stride == 1:
+            continue
+        row = math.prod(sizes[axis + 1 :])
+        rows = [-1, channels, math.prod(sizes[: axis + 1]), row]
+        if rows != shape:
+            x = _call_before(node, aten.reshape.default, x, rows)
+        x = _call_before(node, aten.constant_pad_nd.default, x, [0, (dimension.stride - 1) * row])
+        sizes[axis] *= dimension.stride
+        shape = [-1, channels, *sizes]
+        x = _call_before(node, aten.reshape.default, x, shape)
+    return x
+
+
+def _with_edges(
+    node: Node, x: Node, dimensions: Sequence[SpreadDimension]
+) -> tuple[Node, list[int]]:
+    """Padded and cropped as the plain convolution reads it, and the padding left for that."""
+    sides = [dimension.sides for dimension in dimensions]
+    if all(before == after >= 0 for before, after in sides):
+        return x, [before for before, _ in sides]
+    pads = [max(0, side) for pair in reversed(sides) for side in pair]
+    if any(pads):
+        x = _call_before(node, aten.constant_pad_nd.default, x, pads)
+    for axis, (before, after) in enumerate(sides):
+        if min(before, after) < 0:
+            cut = (2 + axis, max(0, -before), min(0, after) or None)
+            x = _call_before(node, aten.slice.Tensor, x, *cut)
+    return x, [0] * len(sides)
+
+
+def _call_before(node: Node, target: Any, *arguments: Any) -> Node:
+    """A new call at the node's place in the user's modules."""
+    with node.graph.inserting_before(node):
+        added = node.graph.call_function(target, arguments)
+    added.meta = {key: value for key, value in node.meta.items() if key != "val"}
+    return added
 
 
 def fold_batch_norms(module: GraphModule) -> None:
@@ -256,6 +351,24 @@ def _slice_piece(module: GraphModule, piece: Node, split: Node) -> None:
         replacement = module.graph.call_function(aten.slice.Tensor, arguments)
     replacement.meta = dict(piece.meta)
     piece.replace_all_uses_with(replacement)
+
+
+def write_out_attention(module: GraphModule) -> None:
+    """Write attention as ``softmax(q k^T scale) v``, Vaswani et al. 2017, eq. 1.
+
+    So its two products can run in integers. With a mask it stays one operator.
+    """
+    for node in _calls(module):
+        if node.target is aten.scaled_dot_product_attention.default:
+            query, key, value, *options, scale, grouped = arguments_of(node)
+            features = query.meta["val"].shape[-1]
+            if options == [None, 0.0, False] and not grouped and isinstance(features, int):
+                scale = 1 / math.sqrt(features) if scale is None else scale
+                keys = _call_before(node, aten.transpose.int, key, -2, -1)
+                scores = _call_before(node, aten.matmul.default, query, keys)
+                scaled = _call_before(node, aten.mul.Tensor, scores, scale)
+                weights = _call_before(node, aten.softmax.int, scaled, -1)
+                node.target, node.args, node.kwargs = aten.matmul.default, (weights, value), {}
 
 
 def drop_unread_tensors(module: GraphModule) -> None:

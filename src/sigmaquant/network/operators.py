@@ -4,6 +4,7 @@ A role says how an operator's integers come about:
 
 ======== ==========================================================================================
 LAYER    multiplies a weight; accumulates in int32; writes integers of a new encoding
+MATMUL   multiplies two tensors; accumulates in int32; writes integers of a new encoding
 ADD      rescales two tensors to one new encoding
 AVERAGE  sums integers; writes integers of a new encoding
 LOOKUP   any function of one tensor, value by value; writes integers of a new encoding
@@ -34,6 +35,7 @@ class Role(Enum):
 
     INPUT = auto()
     LAYER = auto()
+    MATMUL = auto()
     ADD = auto()
     AVERAGE = auto()
     LOOKUP = auto()
@@ -45,6 +47,10 @@ class Role(Enum):
 
 CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default)
 _LAYERS = (*CONVOLUTIONS, aten.linear.default)
+
+_MATRIX_PRODUCTS = (aten.matmul.default, aten.bmm.default)
+_LONGEST_SUM = (2**31 - 1) // 255**2
+"""Products of two bytes that int32 holds the sum of, whatever they are."""
 
 _CLAMPS = (
     aten.relu.default,
@@ -101,6 +107,7 @@ def role_of(node: Node) -> Role:
         return Role.FLOAT
     checks = (
         (Role.LAYER, is_layer),
+        (Role.MATMUL, _is_matmul),
         (Role.ADD, _is_add),
         (Role.AVERAGE, _is_average),
         (Role.CLAMP, is_clamp),
@@ -135,6 +142,18 @@ def _is_activation(value: Any) -> bool:
     return (
         isinstance(value, Node) and value.op != "get_attr" and value.meta.get("shape") is not None
     )
+
+
+def _is_matmul(node: Node) -> bool:
+    """A product of two batches of matrices, none of them repeated."""
+    if node.target not in _MATRIX_PRODUCTS:
+        return False
+    a, b = arguments_of(node)
+    if not (_is_activation(a) and _is_activation(b)) or a is b:
+        return False
+    left, right = a.meta["shape"], b.meta["shape"]
+    alike = len(left) == len(right) >= 2 and left[:-2] == right[:-2]
+    return alike and left[-1] <= _LONGEST_SUM
 
 
 def _is_add(node: Node) -> bool:

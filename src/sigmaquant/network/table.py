@@ -68,6 +68,8 @@ def _layer(name: str, uses: Sequence[Node], encodings: Encodings) -> LayerSpec:
     first = uses[0]
     weight_shape = tuple(arguments_of(first)[1].meta["val"].shape)
     per_output = math.prod(weight_shape[1:])
+    executed = sum(math.prod(n.meta["shape"]) * per_output for n in uses)
+    zero_macs = sum(n.meta.get("zero_taps", 0) * math.prod(weight_shape[:2]) for n in uses)
     result = encodings.fused.get(first, first)
     return LayerSpec(
         name=name,
@@ -75,7 +77,8 @@ def _layer(name: str, uses: Sequence[Node], encodings: Encodings) -> LayerSpec:
         weight_shape=weight_shape,
         input_shape=first.args[0].meta["shape"],  # type: ignore[union-attr]
         output_shape=first.meta["shape"],
-        macs=sum(math.prod(n.meta["shape"]) * per_output for n in uses),
+        macs=executed - zero_macs,
+        zero_macs=zero_macs,
         groups=arguments_of(first)[6] if first.target in CONVOLUTIONS else 1,
         input_groups=tuple(dict.fromkeys(encodings.groups[n.args[0]] for n in uses)),  # type: ignore[index]
         output_group=encodings.groups.get(result),

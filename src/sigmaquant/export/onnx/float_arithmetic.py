@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sigmaquant.export.onnx.float_call import Call
+from sigmaquant.lowering.program import Quantize
 
 
 def _plain(kind: str) -> Callable[[Call], None]:
@@ -109,8 +110,23 @@ def _dropout(call: Call) -> None:
     call.result("Identity", call.input())
 
 
-def _softmax(kind: str) -> Callable[[Call], None]:
-    return lambda call: call.result(kind, call.input(), axis=call.axis(call.argument(1, "dim")))
+def _softmax(call: Call) -> None:
+    """Softmax, whose result stays as it is behind ``Abs``.
+
+    Between integers ONNX Runtime would put an 8-bit softmax in its place: that rounds the inverse
+    of the output's scale to an integer, and gives another integer for up to a fifth of the values.
+    """
+    axis = call.axis(call.argument(1, "dim"))
+    output = call.operator.output
+    readers = [each for each in call.sheet.program.operators if output in each.inputs]
+    if any(isinstance(reader, Quantize) for reader in readers):
+        call.result("Abs", call.add("Softmax", call.input(), axis=axis))
+    else:
+        call.result("Softmax", call.input(), axis=axis)
+
+
+def _log_softmax(call: Call) -> None:
+    call.result("LogSoftmax", call.input(), axis=call.axis(call.argument(1, "dim")))
 
 
 def _attention(call: Call) -> None:
@@ -227,8 +243,8 @@ WRITERS: dict[str, Callable[[Call], None]] = {
     "clamp.default": _clamp,
     "hardtanh.default": _hardtanh,
     "relu6.default": _relu6,
-    "softmax.int": _softmax("Softmax"),
-    "log_softmax.int": _softmax("LogSoftmax"),
+    "softmax.int": _softmax,
+    "log_softmax.int": _log_softmax,
     "scaled_dot_product_attention.default": _attention,
     "layer_norm.default": _layer_norm,
     "batch_norm.default": _batch_norm,

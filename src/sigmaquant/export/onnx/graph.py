@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,7 @@ IR_VERSION = 7
 
 FLOAT32 = int(onnx.TensorProto.FLOAT)
 INT32 = int(onnx.TensorProto.INT32)
+INT64 = int(onnx.TensorProto.INT64)
 INT8 = int(onnx.TensorProto.INT8)
 UINT8 = int(onnx.TensorProto.UINT8)
 
@@ -63,6 +65,7 @@ class GraphBuilder:
         self._places: Counter[str] = Counter()
         self._nodes: list[Any] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+        self._parameters: list[Any] = []
 
     def fresh(self) -> str:
         """A short name that is not taken."""
@@ -80,6 +83,16 @@ class GraphBuilder:
         if key not in self._constants:
             self._constants[key] = onnx.numpy_helper.from_array(content, self.fresh())
         return str(self._constants[key].name)
+
+    def parameter(self, wanted: str, array: npt.ArrayLike) -> str:
+        """The name of an initializer of its own, even if another has its content.
+
+        For tensors that are known by name outside the graph; ``wanted`` unless it is taken.
+        """
+        name = wanted if wanted not in self._taken else f"{wanted}/{self.fresh()}"
+        self._taken.add(name)
+        self._parameters.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+        return name
 
     def integers(self, *numbers: int) -> str:
         """A constant int64 vector: shapes, axes, pads."""
@@ -132,18 +145,21 @@ class GraphBuilder:
         inputs: Sequence[Port],
         outputs: Sequence[Port],
         metadata: Mapping[str, str],
+        domains: Mapping[str, int] = MappingProxyType({}),
     ) -> Model:
-        """The finished model, checked by onnx."""
+        """The finished model, checked by onnx; ``domains`` are versions of further operators."""
         graph = onnx.helper.make_graph(
             self._nodes,
             network,
             [port.to_proto() for port in inputs],
             [port.to_proto() for port in outputs],
-            list(self._constants.values()),
+            [*self._constants.values(), *self._parameters],
         )
         model = onnx.helper.make_model(
             graph,
-            opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+            opset_imports=[
+                onnx.helper.make_opsetid(*item) for item in ({"": OPSET} | dict(domains)).items()
+            ],
             ir_version=IR_VERSION,
             producer_name="sigmaquant",
             producer_version=__version__,
@@ -165,9 +181,34 @@ def serialize(model: Model) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
+def load_model(path: Path) -> Model:
+    """The model in a file."""
+    return onnx.load(path)
+
+
+def initializers(model: Model) -> dict[str, Array]:
+    """The model's constants by name."""
+    return {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+
+
+def initializer(name: str, array: npt.ArrayLike) -> Any:
+    """A constant as ``onnx.TensorProto``."""
+    return onnx.numpy_helper.from_array(np.asarray(array), name)
+
+
+def node(kind: str, inputs: Sequence[str], output: str) -> Any:
+    """A node of one output and without attributes as ``onnx.NodeProto``."""
+    return onnx.helper.make_node(kind, inputs, [output])
+
+
+def attributes(proto: Any) -> dict[str, Any]:
+    """The attributes of an ``onnx.NodeProto`` by name."""
+    return {item.name: onnx.helper.get_attribute_value(item) for item in proto.attribute}
+
+
 def with_outputs(path: Path, ports: Sequence[Port]) -> bytes:
     """The file's model with further tensors exposed as outputs."""
-    model = onnx.load(path)
+    model = load_model(path)
     model.graph.output.extend(port.to_proto() for port in ports)
     return serialize(model)
 

@@ -28,6 +28,7 @@ from sigmaquant.lowering.program import (
     GlobalAverage,
     Linear,
     Lookup,
+    MatMul,
     MaxPool,
     Operator,
     Pad,
@@ -138,6 +139,12 @@ def _linear(sheet: Sheet, operator: Linear) -> None:
     rows = real if is_float else sheet.quantized(real, operator.output, result)
     if not is_matrix:
         sheet.reshaped(rows, output.shape, target)
+
+
+def _matmul(sheet: Sheet, operator: MatMul) -> None:
+    inputs = [sheet.real(name) for name in operator.inputs]
+    real = sheet.graph.add("MatMul", inputs, name=operator.name)
+    sheet.quantized(real, operator.output, sheet.tensors[operator.output])
 
 
 def _add(sheet: Sheet, operator: Add) -> None:
@@ -256,6 +263,7 @@ _WRITERS: dict[type[Operator], Callable[[Sheet, Any], None]] = {
     Dequantize: _dequantize,
     Convolution: _convolution,
     Linear: _linear,
+    MatMul: _matmul,
     Add: _add,
     GlobalAverage: _global_average,
     AveragePool: _average_pool,
