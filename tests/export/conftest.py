@@ -11,16 +11,19 @@ import pytest
 
 from sigmaquant.lowering.program import (
     Add,
+    Argument,
     AveragePool,
     Clamp,
     Concat,
     Convolution,
     Dequantize,
     Encoding,
+    FloatOperator,
     GlobalAverage,
     IntegerProgram,
     Linear,
     Lookup,
+    MatMul,
     MaxPool,
     Operator,
     Pad,
@@ -36,9 +39,12 @@ FRACTION_BITS = 14
 
 
 class ProgramBuilder:
-    """Appends operators with random weights and encodings; methods return the new value's name."""
+    """Appends operators with random weights and encodings; methods return the new value's name.
 
-    def __init__(self, seed: int = 0, activation_bits: int = 8) -> None:
+    Encodings have ``activation_bits``; where several are given, each encoding draws its own.
+    """
+
+    def __init__(self, seed: int = 0, activation_bits: int | tuple[int, ...] = 8) -> None:
         self.random = np.random.default_rng(seed)
         self.activation_bits = activation_bits
         self.values: dict[str, Value] = {}
@@ -62,15 +68,23 @@ class ProgramBuilder:
         All scales are multiples of 2^-14 of one number with a short mantissa, which is the scale
         of every sum: so any two values can be added exactly.
         """
-        levels = 2**self.activation_bits
+        bits, mixed = self.width()
+        levels = 2**bits
         zero_point = int(self.random.integers(levels // 4, 3 * levels // 4))
         multiple = int(reach / 3 * self.random.uniform(0.8, 1.2) * 2**FRACTION_BITS)
-        scale = self.sum_scale * multiple / 2**FRACTION_BITS
-        return Encoding(float(np.float32(scale)), zero_point, self.activation_bits)
+        if mixed:  # so that a sum of 2 bits can have summands of 8
+            multiple &= -(2**6)
+        scale = self.sum_scale(bits) * multiple / 2**FRACTION_BITS
+        return Encoding(float(np.float32(scale)), zero_point, bits)
 
-    @property
-    def sum_scale(self) -> float:
-        return 193 / 32 / 2**self.activation_bits
+    def width(self) -> tuple[int, bool]:
+        """Of the next encoding, and whether others have another one."""
+        if isinstance(self.activation_bits, int):
+            return self.activation_bits, False
+        return int(self.random.choice(self.activation_bits)), True
+
+    def sum_scale(self, bits: int) -> float:
+        return 193 / 32 / 2**bits
 
     def value(self, name: str, shape: tuple[int, ...], encoding: Encoding | None) -> str:
         self.values[name] = Value(name, shape, encoding)
@@ -159,9 +173,25 @@ class ProgramBuilder:
         shape = (*leading, out)
         return self.append(Linear, (source,), shape, encoding, weights=weights, bias=bias)
 
+    def matmul(self, left: str, right: str) -> str:
+        shape = (*self.shape(left)[:-1], self.shape(right)[-1])
+        reach = 3 * math.sqrt(self.shape(left)[-1])
+        return self.append(MatMul, (left, right), shape, self.encoding(reach))
+
+    def float_operator(self, target: str, source: str, *arguments: Any) -> str:
+        return self.append(
+            FloatOperator,
+            (source,),
+            self.shape(source),
+            None,
+            target=target,
+            arguments=(Argument(0), *arguments),
+            keywords={},
+        )
+
     def add(self, left: str, right: str) -> str:
-        zero_point = self.encoding().zero_point
-        encoding = Encoding(self.sum_scale, zero_point, self.activation_bits)
+        drawn = self.encoding()
+        encoding = Encoding(self.sum_scale(drawn.bits), drawn.zero_point, drawn.bits)
         shape = self.shape(left)
         return self.append(Add, (left, right), shape, encoding, fraction_bits=FRACTION_BITS)
 
@@ -271,10 +301,16 @@ def builder() -> Callable[..., ProgramBuilder]:
     return ProgramBuilder
 
 
-def random_program(seed: int) -> tuple[IntegerProgram, dict[str, np.ndarray]]:
-    """A network of 4 to 8 random operators on an image or a sequence, and a batch for it."""
+def random_program(
+    seed: int, activation_bits: tuple[int, ...] = ()
+) -> tuple[IntegerProgram, dict[str, np.ndarray]]:
+    """A network of 4 to 8 random operators on an image or a sequence, and a batch for it.
+
+    Without widths for its activations all have the same.
+    """
     choose = np.random.default_rng(seed)
-    build = ProgramBuilder(seed, activation_bits=int(choose.choice([8, 8, 8, 6, 4, 3])))
+    same = int(choose.choice([8, 8, 8, 6, 4, 3]))
+    build = ProgramBuilder(seed, activation_bits=activation_bits or same)
     channels = int(choose.choice([1, 3, 8]))
     spatial = (int(choose.integers(7, 13)),) * int(choose.choice([1, 2, 2]))
     current = build.quantize(build.input((channels, *spatial)))
@@ -370,5 +406,5 @@ _HEADS: tuple[Callable[[ProgramBuilder, str], str], ...] = (
 
 
 @pytest.fixture
-def random_case() -> Callable[[int], tuple[IntegerProgram, dict[str, np.ndarray]]]:
+def random_case() -> Callable[..., tuple[IntegerProgram, dict[str, np.ndarray]]]:
     return random_program

@@ -15,6 +15,7 @@ import torch
 import sigmaquant as sq
 from sigmaquant.costs import cost_table
 from sigmaquant.demo_network import DigitNet
+from sigmaquant.devices import available_profiles
 from sigmaquant.errors import (
     ArtifactError,
     ConfigError,
@@ -29,10 +30,12 @@ from sigmaquant.export.c.folder import write_files
 from sigmaquant.export.c.manifest import Manifest
 from sigmaquant.export.c.model import build_model
 from sigmaquant.export.c.runtime import CNetwork
+from sigmaquant.export.c.tails import TAIL_TOLERANCE
 from sigmaquant.export.c.verify import verify_c
 from sigmaquant.export.formats import FormatOptions, format_named
+from sigmaquant.layers import container_bits
 from sigmaquant.lowering import lower, run_reference
-from sigmaquant.lowering.program import Argument, FloatOperator, IntegerProgram
+from sigmaquant.lowering.program import IntegerProgram
 from sigmaquant.network import Network
 from sigmaquant.quantized import QuantizedNetwork
 
@@ -218,19 +221,58 @@ def test_inputs_that_do_not_fit(program: IntegerProgram, tmp_path: Path) -> None
         export_c(program, tmp_path / "net", {"x0": np.zeros((2, 3), np.float32)})
 
 
+def test_products_of_two_activations_are_refused(build: Builder) -> None:
+    left, right = (build.quantize(build.input(shape)) for shape in ((3, 4), (4, 2)))
+    program = build.program(build.dequantize(build.matmul(left, right)))
+    with pytest.raises(UnsupportedError, match="matmul2 multiplies two activations"):
+        build_model(program)
+
+
 def test_float_operators_are_refused_by_name(build: Builder) -> None:
     head = build.linear(build.quantize(build.input((6,))), 4, to_float=True)
-    softmax = build.append(
-        FloatOperator,
-        (head,),
-        (4,),
-        None,
-        target="aten.softmax.int",
-        arguments=(Argument(0), -1),
-        keywords={},
-    )
-    with pytest.raises(UnsupportedError, match=r"floatoperator2 \(aten\.softmax\.int\) stays in"):
-        build_model(build.program(softmax))
+    sigmoid = build.float_operator("aten.sigmoid.default", head)
+    with pytest.raises(UnsupportedError, match=r"operator2 \(aten\.sigmoid\.default\) stays in"):
+        build_model(build.program(sigmoid))
+
+
+@needs_compiler
+def test_a_softmax_at_the_end_agrees_to_a_tolerance(build: Builder, tmp_path: Path) -> None:
+    head = build.linear(build.quantize(build.input((6,))), 40, to_float=True)
+    program = build.program(build.float_operator("aten.softmax.int", head, -1))
+    result = export_c(program, tmp_path / "net", build.batch(5))
+    assert result.verified
+    assert not result.exact
+    assert result.largest_difference <= TAIL_TOLERANCE
+    assert result.ram_bytes == 8 + 64  # the sums lie in the caller's output
+    header = (tmp_path / "net" / "check_vectors.h").read_text()
+    assert "#define CHECK_TOLERANCE 9.99999975e-06f" in header
+
+
+def test_a_softmax_that_is_wrong_is_named(build: Builder, tmp_path: Path, host: Compiler) -> None:
+    head = build.linear(build.quantize(build.input((6,))), 4, to_float=True)
+    program = build.program(build.float_operator("aten.softmax.int", head, -1))
+    batch = build.batch(2)
+    folder = written(program, tmp_path / "net", batch)
+    replace(folder / "kernels" / "sq_softmax.c", "/= sum;", "/= sum + 1.0f;")
+    with pytest.raises(VerificationError, match=r"operator2 \(FloatOperator\) differs from the"):
+        verify_c(folder, build_model(program), program, batch, host)
+
+
+def test_a_softmax_elsewhere_is_refused(build: Builder) -> None:
+    value = build.quantize(build.input((3, 6)))
+    head = build.linear(value, 4, to_float=True)
+    columns = build.float_operator("aten.softmax.int", head, 1)
+    with pytest.raises(UnsupportedError, match="works along another dimension than the last"):
+        build_model(build.program(columns))
+    build.operators.pop()
+    inner = build.float_operator("aten.softmax.int", head, 2)
+    twice = build.float_operator("aten.softmax.int", inner, 2)
+    with pytest.raises(UnsupportedError, match="is not the last operator behind a layer"):
+        build_model(build.program(twice))
+    build.operators.pop()
+    other = build.float_operator("aten.softmax.int", head, 2)
+    with pytest.raises(UnsupportedError, match="is not the only reader of its input"):
+        build_model(build.program(inner, other))
 
 
 def test_other_operators_that_have_no_kernel(build: Builder) -> None:
@@ -296,6 +338,18 @@ def test_memory_is_what_the_cost_table_promises(
     manifest = build_model(lower(quantized)).manifest
     assert manifest.arena_bytes == costs["peak_ram_bytes"] - profile.reserve.ram_bytes
     assert costs["flash_bytes"] <= manifest.table_bytes <= 1.03 * costs["flash_bytes"]
+
+
+OWN_STACK = "SigmaQuant's packed C kernels"
+OWN_PROFILES = [
+    name for name in available_profiles() if sq.load_profile(name).stack.startswith(OWN_STACK)
+]
+
+
+@pytest.mark.parametrize("name", OWN_PROFILES)
+def test_profiles_of_the_library_count_the_bits_that_it_stores(name: str) -> None:
+    stored = sq.load_profile(name).activation_storage.bits
+    assert stored == {width: container_bits(width) for width in stored}
 
 
 def test_manifest_is_plain_json(program: IntegerProgram, build: Builder, tmp_path: Path) -> None:

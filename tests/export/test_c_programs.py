@@ -13,10 +13,11 @@ import pytest
 
 from sigmaquant.export.c.compiler import STRICT, Compiler, find_compiler, run_program
 from sigmaquant.export.c.folder import flat_samples, resource, write_files
-from sigmaquant.export.c.layout import positions
 from sigmaquant.export.c.model import build_model
+from sigmaquant.export.c.tails import TAIL_TOLERANCE
+from sigmaquant.export.c.values import stored_values
 from sigmaquant.layers import WIDTHS
-from sigmaquant.lowering.program import Encoding, IntegerProgram, Value
+from sigmaquant.lowering.program import Encoding, FloatOperator, IntegerProgram, Value
 from sigmaquant.lowering.reference import run_reference, trace_reference
 
 Builder = Any
@@ -54,6 +55,11 @@ def kernels(compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> lis
     return include.objects(sources, folder)
 
 
+def bits_of(values: np.ndarray) -> np.ndarray:
+    """Floats as their bits, so that 0 and -0 differ."""
+    return np.ascontiguousarray(values).view(f"u{values.itemsize}")
+
+
 @pytest.fixture
 def check(compiler: Compiler, kernels: list[Path], tmp_path: Path) -> Check:
     """Compare every step of a program, and its outputs, bit for bit."""
@@ -71,15 +77,17 @@ def check(compiler: Compiler, kernels: list[Path], tmp_path: Path) -> Check:
         expected = trace_reference(program, batch)
         start = 0
         for call in model.plan.calls:
-            value = call.output.value
-            memory = raw[:, start : start + call.output.bytes]
+            stored = stored_values(raw[:, start : start + call.output.bytes], call.output)
             start += call.output.bytes
-            integers = np.uint8 if value.encoding else np.uint32
-            stored = np.ascontiguousarray(memory).view(integers)[:, positions(call.output.layout)]
-            wanted = np.ascontiguousarray(expected[value.name]).view(integers)
-            assert np.array_equal(stored, wanted.reshape(stored.shape)), call.operator.name
+            wanted = expected[call.output.value.name].reshape(stored.shape)
+            assert stored.dtype == wanted.dtype
+            if isinstance(call.operator, FloatOperator):
+                assert np.abs(stored - wanted).max() <= TAIL_TOLERANCE
+            else:
+                assert np.array_equal(bits_of(stored), bits_of(wanted)), call.operator.name
         outputs = np.ascontiguousarray(raw[:, start:]).view(np.float32)
-        assert np.array_equal(outputs, flat_samples(expected, list(program.outputs)))
+        wanted = flat_samples(expected, list(program.outputs))
+        assert np.abs(outputs - wanted).max() <= model.manifest.tolerance
 
     return compare
 
@@ -91,6 +99,15 @@ def test_random_networks(
     seed: int,
 ) -> None:
     check(*random_case(seed))
+
+
+@pytest.mark.parametrize("seed", range(100, 124))
+def test_random_networks_of_random_activation_widths(
+    random_case: Callable[..., tuple[IntegerProgram, dict[str, np.ndarray]]],
+    check: Check,
+    seed: int,
+) -> None:
+    check(*random_case(seed, WIDTHS))
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
@@ -160,6 +177,75 @@ def test_two_inputs_and_a_value_that_is_read_often(
     twice = build.add(total, total)
     outputs = build.dequantize(twice), build.dequantize(build.lookup(total))
     check(build.program(*outputs), build.batch(3))
+
+
+@pytest.mark.parametrize("logits_too", [False, True])
+@pytest.mark.parametrize("gain", [0.01, 1, 100])
+def test_softmax_of_near_and_far_logits(
+    builder: Callable[..., Builder], check: Check, gain: float, logits_too: bool
+) -> None:
+    """Row by row, over its input or beside it."""
+    build = builder(13)
+    logits = build.linear(build.quantize(build.input((3, 9))), 21, to_float=True)
+    weights = build.operators[-1].weights
+    scales = (gain * weights.scales).astype(np.float32)
+    wider = type(weights)("wider", 8, weights.values, scales)
+    object.__setattr__(build.operators[-1], "weights", wider)
+    result = build.float_operator("aten.softmax.int", logits, -1)
+    check(build.program(*([logits] if logits_too else []), result), build.batch(4))
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_packed_values_that_begin_inside_a_byte(
+    builder: Callable[..., Builder], check: Check, bits: int
+) -> None:
+    """Odd numbers of channels, groups, parts and lines, and windows at the edge."""
+    build = builder(bits, activation_bits=bits)
+    value = build.quantize(build.input((3, 7, 5)))
+    grouped = build.convolution(value, 9, (3, 3), groups=3, dilation=2, padding=((3, 2), (1, 2)))
+    each = build.convolution(grouped, 9, (3, 3), 4, groups=9, stride=2)
+    parts = build.concat(each, build.clamp(each), axis=2)
+    cut = build.slice(build.pad(parts, ((0, 0), (1, 1), (2, 1))), 2, 1, 8, 2)
+    turned = build.permute(cut, (2, 1, 0))
+    largest = build.max_pool(turned, 3, 1, (1, 1))
+    mean = build.average_pool(largest, 2, 1, (0, 1))
+    flat = build.reshape(mean, (int(np.prod(build.shape(mean))),))
+    outputs = [build.dequantize(each) for each in (grouped, cut, largest)]
+    check(build.program(*outputs, build.linear(flat, 5, 3, to_float=True)), build.batch(2))
+
+
+@pytest.mark.parametrize(
+    "widths", [(2, 2, 2), (4, 4, 2), (2, 4, 8), (8, 2, 4), (8, 8, 4), (4, 8, 8), (4, 4, 8)]
+)
+def test_sums_and_tables_between_widths(
+    builder: Callable[..., Builder], check: Check, widths: tuple[int, int, int]
+) -> None:
+    """In place where they may, over more elements than a block holds."""
+    build = builder(11)
+    tables = []
+    for bits in widths[:2]:
+        build.activation_bits = (bits,)
+        tables.append(build.lookup(build.quantize(build.input((5, 7, 3)))))
+    build.activation_bits = (widths[2],)
+    total = build.add(*tables)
+    build.activation_bits = (widths[0],)
+    check(build.program(build.dequantize(build.lookup(total))), build.batch(2))
+
+
+def test_bytes_are_written_without_the_kernels_for_packed_values(
+    builder: Callable[..., Builder],
+) -> None:
+    """And a clamp of packed values is a small table."""
+
+    def kernels(bits: int) -> set[str]:
+        build = builder(12, activation_bits=bits)
+        value = build.quantize(build.input((4, 4)))
+        joined = build.concat(build.clamp(value), build.lookup(build.add(value, value)))
+        return set(build_model(build.program(build.dequantize(joined))).manifest.kernels)
+
+    moves = {"sq_quantize", "sq_dequantize"}
+    assert kernels(5) == moves | {"sq_add", "sq_clamp", "sq_look_up", "sq_copy"}
+    assert kernels(4) == moves | {"sq_add_packed", "sq_look_up_packed", "sq_copy_packed"}
 
 
 def test_multipliers_of_every_size(builder: Callable[..., Builder], check: Check) -> None:

@@ -61,6 +61,30 @@ def test_random_networks_are_bit_for_bit_the_reference(
     assert kinds["QLinearGlobalAveragePool"] == counts["GlobalAverage"]
 
 
+@pytest.mark.parametrize("bits", [8, 5])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((3, 5), (5, 4)),
+        ((2, 7, 64), (2, 64, 9)),
+        ((1, 300), (300, 1)),
+        ((2, 3, 4, 6), (2, 3, 6, 5)),
+    ],
+)
+def test_products_of_two_activations(
+    builder: Builder, tmp_path: Path, left: tuple[int, ...], right: tuple[int, ...], bits: int
+) -> None:
+    """Also where another operator reads the same integers."""
+    build = builder(len(left), activation_bits=bits)
+    values = [build.quantize(build.input(shape)) for shape in (left, right)]
+    outputs = [build.matmul(*values), build.linear(values[0], 6)]
+    program = build.program(*(build.dequantize(value) for value in outputs))
+    network, kinds = exported(program, tmp_path)
+    assert_equal(network, program, build.batch(4))
+    assert kinds["QLinearMatMul"] == 1
+    assert not kinds.keys() & FLOAT_LAYERS
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize(

@@ -36,7 +36,17 @@ def test_random_networks_are_the_reference_within_the_tolerance_of_each_kernel(
     assert result.file_bytes == (tmp_path / "net.tflite").stat().st_size
 
 
-EXPORTED = ["resnet", "mobilenet", "shuffle", "activations", "conv1d", "tied"]
+EXPORTED = [
+    "resnet",
+    "mobilenet",
+    "shuffle",
+    "activations",
+    "conv1d",
+    "tied",
+    "decoder",
+    "decoder1d",
+    "attention",
+]
 REFUSED = {"grid_sample": "grid_sampler", "unknown": "cumsum"}
 
 

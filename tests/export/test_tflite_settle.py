@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from sigmaquant.errors import DataError
-from sigmaquant.export.tflite.settle import HEAD_MARGIN, settle
+from sigmaquant.export.heads import HEAD_MARGIN
+from sigmaquant.export.tflite.settle import settle
 from sigmaquant.lowering.program import Dequantize, Linear
 from sigmaquant.lowering.reference import run_reference
 

@@ -14,8 +14,15 @@ import numpy.typing as npt
 
 from sigmaquant.artifact import Frozen
 from sigmaquant.errors import ConfigError
-from sigmaquant.export import export_c, export_onnx, export_tflite
-from sigmaquant.export.tflite.options import TfliteOptions
+from sigmaquant.export import (
+    export_c,
+    export_onnx,
+    export_qnn,
+    export_qonnx,
+    export_tflite,
+    export_tflm,
+)
+from sigmaquant.export.tflite.options import MicroOptions, TfliteOptions
 from sigmaquant.lowering.program import IntegerProgram
 
 if TYPE_CHECKING:
@@ -28,9 +35,19 @@ Runner = Callable[..., tuple[npt.NDArray[Any], ...]]
 
 
 class FormatOptions(Frozen):
-    """The options of those formats that have some; each reads only its own."""
+    """The options of those formats that have some; each reads only its own.
+
+    Files for TensorFlow Lite Micro have the interface that is asked for in ``tflite``.
+    """
 
     tflite: TfliteOptions = TfliteOptions()
+
+    @property
+    def tflm(self) -> MicroOptions:
+        """Options of files for TensorFlow Lite Micro."""
+        return MicroOptions(
+            interface=self.tflite.interface, channels_last=self.tflite.channels_last
+        )
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,7 @@ class Format:
         export: writes a file that has been verified on the given inputs.
         check: raises UnsupportedError where ``export`` would, without a file.
         open: loads a file into the format's runtime.
+        registers_kernels: whether the user's firmware has to register each kernel by name.
     """
 
     file: str
@@ -53,6 +71,7 @@ class Format:
     export: Callable[[IntegerProgram, Path, Arrays, FormatOptions], Verification]
     check: Callable[[IntegerProgram, Arrays, FormatOptions], None]
     open: Callable[[Path], Runner]
+    registers_kernels: bool = False
 
 
 def format_named(name: str) -> Format:
@@ -100,6 +119,45 @@ def _open_onnx(path: Path) -> Runner:
     return OnnxRuntimeNetwork(path)
 
 
+def _export_qonnx(
+    program: IntegerProgram, path: Path, inputs: Arrays, _: FormatOptions
+) -> Verification:
+    return export_qonnx(program, path, inputs)
+
+
+def _check_qonnx(program: IntegerProgram, _: Arrays, __: FormatOptions) -> None:
+    from sigmaquant.export.qonnx.model import build_model
+    from sigmaquant.export.qonnx.verify import verify_qonnx  # noqa: F401  (needs onnxruntime)
+
+    build_model(program)
+
+
+def _open_qonnx(path: Path) -> Runner:
+    from sigmaquant.export.qonnx.simulation import open_qonnx
+
+    return open_qonnx(path)
+
+
+def _export_qnn(
+    program: IntegerProgram, path: Path, inputs: Arrays, _: FormatOptions
+) -> Verification:
+    return export_qnn(program, path, inputs)
+
+
+def _check_qnn(program: IntegerProgram, inputs: Arrays, _: FormatOptions) -> None:
+    from sigmaquant.export.heads import with_integer_heads
+    from sigmaquant.export.qnn.model import build_model
+    from sigmaquant.export.qnn.verify import verify_qnn  # noqa: F401  (needs onnxruntime)
+
+    build_model(with_integer_heads(program, inputs))
+
+
+def _open_qnn(path: Path) -> Runner:
+    from sigmaquant.export.qnn.simulation import open_qnn
+
+    return open_qnn(path)
+
+
 def _export_tflite(
     program: IntegerProgram, path: Path, inputs: Arrays, options: FormatOptions
 ) -> Verification:
@@ -118,6 +176,26 @@ def _open_tflite(path: Path) -> Runner:
     from sigmaquant.export.tflite.runtime import LiteRtNetwork
 
     return LiteRtNetwork(path)
+
+
+def _export_tflm(
+    program: IntegerProgram, path: Path, inputs: Arrays, options: FormatOptions
+) -> Verification:
+    return export_tflm(program, path, inputs, options.tflm)
+
+
+def _check_tflm(program: IntegerProgram, inputs: Arrays, options: FormatOptions) -> None:
+    from sigmaquant.export.tflite.model import build_model
+    from sigmaquant.export.tflite.settle import settle
+    from sigmaquant.export.tflite.verify_micro import verify_tflm  # noqa: F401  (needs the extra)
+
+    build_model(settle(program, inputs), options.tflm)
+
+
+def _open_tflm(path: Path) -> Runner:
+    from sigmaquant.export.tflite.micro import MicroNetwork
+
+    return MicroNetwork(path)
 
 
 def _export_c(
@@ -153,6 +231,26 @@ def _c_compiler() -> Compiler:
 
 FORMATS: dict[str, Format] = {
     "onnx": Format("model.onnx", "ONNX Runtime", False, _export_onnx, _check_onnx, _open_onnx),
+    "qnn": Format(
+        "model_qnn", "a simulation in ONNX Runtime", True, _export_qnn, _check_qnn, _open_qnn
+    ),
+    "qonnx": Format(
+        "model.qonnx.onnx",
+        "a simulation in ONNX Runtime",
+        False,
+        _export_qonnx,
+        _check_qonnx,
+        _open_qonnx,
+    ),
     "c": Format("model_c", "C on this machine", False, _export_c, _check_c, _open_c),
     "tflite": Format("model.tflite", "LiteRT", True, _export_tflite, _check_tflite, _open_tflite),
+    "tflm": Format(
+        "model.tflite",
+        "TensorFlow Lite Micro",
+        True,
+        _export_tflm,
+        _check_tflm,
+        _open_tflm,
+        registers_kernels=True,
+    ),
 }

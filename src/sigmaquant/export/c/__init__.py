@@ -5,7 +5,9 @@ operators and widths that it uses, and a program that checks the library against
 
 - ``packing``: weights of 2 to 8 bits as words, in NumPy; ``kernels/sq_packing.h`` reads them.
 - ``layout``: in what order the elements of a value are stored.
+- ``values``: values of 2, 4 or 8 bits side by side, in NumPy; ``kernels/sq_values.h`` reads them.
 - ``schedule``: what is called in what order, and where a copy has to come between.
+- ``tails``: the softmax that may end a network.
 - ``arena``: where each buffer lies in memory.
 - ``literals``: numbers and tables as C text.
 - ``calls``, ``layers``: one writer for each operator; those with weights are in ``layers``.

@@ -70,7 +70,8 @@ def plan_arena(plan: Schedule) -> Arena:
 def _homes(plan: Schedule) -> dict[str, str]:
     """For each buffer of the arena the one whose memory it takes over, or itself.
 
-    Operators that work element by element write over an input that nothing reads any more.
+    Operators that work element by element write over an input that nothing reads any more and
+    whose values take no fewer bits, so that no value is overwritten before it has been read.
     """
     foreign = {tensor.buffer for tensor in (*plan.inputs, *plan.outputs)}
     last_read = _last_read(plan.calls)
@@ -82,6 +83,7 @@ def _homes(plan: Schedule) -> dict[str, str]:
             tensor.buffer
             for tensor in call.inputs
             if isinstance(call.operator, _IN_PLACE)
+            and tensor.bits >= call.output.bits
             and last_read[tensor.buffer] == index
             and tensor.buffer not in foreign
         )

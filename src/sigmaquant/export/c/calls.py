@@ -16,6 +16,7 @@ from sigmaquant.export.c.literals import float32, record, vector
 from sigmaquant.export.c.records import encoding_of, range_of, window_of
 from sigmaquant.export.c.schedule import Call, Rearrange, Tensor
 from sigmaquant.export.c.sheet import Sheet, multiplier_words
+from sigmaquant.export.c.values import BYTE_BITS
 from sigmaquant.lowering.arithmetic import (
     add_ratios,
     average_multiplier,
@@ -28,6 +29,7 @@ from sigmaquant.lowering.program import (
     Concat,
     Convolution,
     Dequantize,
+    FloatOperator,
     GlobalAverage,
     Linear,
     Lookup,
@@ -77,7 +79,11 @@ def _between(sheet: Sheet, call: Call) -> str:
 
 def _quantize(sheet: Sheet, _: Quantize, call: Call) -> None:
     encoding = encoding_of(call.output)
-    limits = {"zero_point": encoding.zero_point, "highest": encoding.highest}
+    limits = {
+        "zero_point": encoding.zero_point,
+        "highest": encoding.highest,
+        "bits": call.output.bits,
+    }
     sheet.call(
         "sq_quantize",
         _between(sheet, call),
@@ -95,50 +101,101 @@ def _dequantize(sheet: Sheet, _: Dequantize, call: Call) -> None:
         _between(sheet, call),
         float32(encoding.scale),
         encoding.zero_point,
+        call.inputs[0].bits,
         sheet.place(call.inputs[0]),
         sheet.place(call.output),
     )
 
 
+def _softmax(sheet: Sheet, _: FloatOperator, call: Call) -> None:
+    length = call.output.value.shape[-1]
+    places = sheet.place(call.inputs[0]), sheet.place(call.output)
+    sheet.call("sq_softmax", call.output.elements // length, length, *places)
+
+
 def _rearrange(sheet: Sheet, _: Rearrange, call: Call) -> None:
-    source, target = sheet.place(call.inputs[0]), sheet.place(call.output)
-    sheet.call("sq_copy", _between(sheet, call), source, target)
+    _copy(sheet, _between(sheet, call), (call.inputs[0], 0), (call.output, 0))
+
+
+def _copy(sheet: Sheet, order: str, source: tuple[Tensor, int], target: tuple[Tensor, int]) -> None:
+    """Copy from a tensor's element of that index to another's."""
+    bits = target[0].bits
+    assert source[0].bits == bits, source[0].buffer
+    if bits == BYTE_BITS:
+        sheet.call("sq_copy", order, sheet.place(*source), sheet.place(*target))
+        return
+    ends = (sheet.place(source[0]), source[1], sheet.place(target[0]), target[1])
+    sheet.call("sq_copy_packed", order, bits, *ends)
 
 
 def _add(sheet: Sheet, operator: Add, call: Call) -> None:
+    fields = _sum_fields(operator, call)
+    tensors = (*call.inputs, call.output)
+    places = [sheet.place(tensor) for tensor in tensors]
+    if not _has_packed(call):
+        sheet.call("sq_add", sheet.record("sq_sum", fields), *places)
+        return
+    widths = ("left_bits", "right_bits", "output_bits")
+    stored = dict(zip(widths, (tensor.bits for tensor in tensors), strict=True))
+    sheet.needs("sq_add", "sq_values")
+    packed = sheet.record("sq_packed_sum", {"sum": record(fields), **stored})
+    sheet.call("sq_add_packed", packed, *places)
+
+
+def _sum_fields(operator: Add, call: Call) -> dict[str, int]:
+    """The fields of a ``sq_sum``."""
     left, right = (encoding_of(tensor) for tensor in call.inputs)
     output, bits = encoding_of(call.output), operator.fraction_bits
     ratios = add_ratios(left, right, output, bits, operator.name)
     zeros = left.zero_point * ratios[0] + right.zero_point * ratios[1]
-    total = sheet.record(
-        "sq_sum",
-        {
-            "count": call.output.bytes,
-            "left_ratio": ratios[0],
-            "right_ratio": ratios[1],
-            "constant": (output.zero_point << bits) - zeros,
-            "fraction_bits": bits,
-            "highest": output.highest,
-        },
-    )
-    sheet.call("sq_add", total, *map(sheet.place, (*call.inputs, call.output)))
+    return {
+        "count": call.output.elements,
+        "left_ratio": ratios[0],
+        "right_ratio": ratios[1],
+        "constant": (output.zero_point << bits) - zeros,
+        "fraction_bits": bits,
+        "highest": output.highest,
+    }
+
+
+def _has_packed(call: Call) -> bool:
+    """Whether values that it reads or writes share bytes."""
+    return any(tensor.bits < BYTE_BITS for tensor in (*call.inputs, call.output))
 
 
 def _lookup(sheet: Sheet, operator: Lookup, call: Call) -> None:
-    table = sheet.table(f"{operator.function}_table", operator.table)
-    places = sheet.place(call.inputs[0]), sheet.place(call.output)
-    sheet.call("sq_look_up", table, call.output.bytes, *places)
+    _look_up(sheet, call, sheet.table(f"{operator.function}_table", operator.table))
+
+
+def _look_up(sheet: Sheet, call: Call, table: str) -> None:
+    (source,), output = call.inputs, call.output
+    if _has_packed(call):
+        ends = (source.bits, sheet.place(source), output.bits, sheet.place(output))
+        sheet.call("sq_look_up_packed", table, output.elements, *ends)
+    else:
+        sheet.call("sq_look_up", table, output.elements, sheet.place(source), sheet.place(output))
 
 
 def _clamp(sheet: Sheet, operator: Clamp, call: Call) -> None:
+    """Packed values have so few levels that a table of the limited ones is small."""
+    low, high = operator.low, operator.high
+    if _has_packed(call):
+        levels = np.arange(encoding_of(call.output).highest + 1)
+        limited = np.clip(levels, low, high).astype(np.uint8)
+        _look_up(sheet, call, sheet.table("clamp_table", limited))
+        return
     places = sheet.place(call.inputs[0]), sheet.place(call.output)
-    sheet.call("sq_clamp", operator.low, operator.high, call.output.bytes, *places)
+    sheet.call("sq_clamp", low, high, call.output.elements, *places)
 
 
 def _max_pool(sheet: Sheet, operator: MaxPool, call: Call) -> None:
     window = window_of(call, operator.kernel, operator.stride, operator.padding, operator.dilation)
+    pool = sheet.record("sq_window", window)
     places = sheet.place(call.inputs[0]), sheet.place(call.output)
-    sheet.call("sq_max_pool", sheet.record("sq_window", window), *places)
+    if _has_packed(call):
+        sheet.call("sq_max_pool_packed", pool, call.output.bits, *places)
+    else:
+        sheet.call("sq_max_pool", pool, *places)
 
 
 def _average_pool(sheet: Sheet, operator: AveragePool, call: Call) -> None:
@@ -165,17 +222,20 @@ def _average(
             "window": record(window),
             "multiplier": f"{word}u",
             "zero_point": encoding_of(call.inputs[0]).zero_point,
+            "bits": call.inputs[0].bits,
             "range": range_of(call.output),
         },
     )
-    sheet.sources.add("sq_requantize")
-    sheet.call("sq_average_pool", pool, sheet.place(call.inputs[0]), sheet.place(call.output))
+    sheet.needs("sq_requantize", "sq_values")
+    packed = call.inputs[0].bits < BYTE_BITS
+    kernel = "sq_average_pool_packed" if packed else "sq_average_pool"
+    sheet.call(kernel, pool, sheet.place(call.inputs[0]), sheet.place(call.output))
 
 
 def _pad(sheet: Sheet, operator: Pad, call: Call) -> None:
-    sheet.call(
-        "sq_fill", encoding_of(call.output).zero_point, call.output.bytes, sheet.place(call.output)
-    )
+    bits = call.output.bits
+    byte = sum(encoding_of(call.output).zero_point << shift for shift in range(0, BYTE_BITS, bits))
+    sheet.call("sq_fill", byte, call.output.bytes, sheet.place(call.output))
     shape = call.inputs[0].value.shape
     begins = [begin for begin, _ in operator.padding]
     _copy_region(sheet, call, call.inputs[0], shape, ([0] * len(shape), begins), (1,) * len(shape))
@@ -229,17 +289,14 @@ def _copy_region(
         for begin, strides in zip(begins, (read, written), strict=True)
     ]
     order = joined_order(sizes, stepped, written)
-    sheet.call(
-        "sq_copy",
-        _order(sheet, order, call.operator.name),
-        sheet.place(source, offsets[0]),
-        sheet.place(call.output, offsets[1]),
-    )
+    written_order = _order(sheet, order, call.operator.name)
+    _copy(sheet, written_order, (source, offsets[0]), (call.output, offsets[1]))
 
 
 _WRITERS: dict[type[Operator], Callable[[Sheet, Any, Call], None]] = {
     Quantize: _quantize,
     Dequantize: _dequantize,
+    FloatOperator: _softmax,
     Rearrange: _rearrange,
     Convolution: write_convolution,
     Linear: write_linear,

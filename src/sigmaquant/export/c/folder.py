@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sigmaquant.errors import OutputError
-from sigmaquant.export.c.literals import vector
+from sigmaquant.export.c.literals import float32, vector
 from sigmaquant.export.c.manifest import Manifest
 from sigmaquant.export.c.model import MARK, Model
+from sigmaquant.export.folders import folder_written_atomically
 
 CHECKED_SAMPLES = 2
 """Samples that the check program holds; more would only cost flash."""
@@ -31,43 +30,13 @@ _HEADERS = re.compile(r'#include "(sq_\w+\.h)"')
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-@contextlib.contextmanager
-def folder_written_atomically(path: str | Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its name when the block succeeds.
-
-    An earlier export of that name is replaced.
+def new_folder(path: str | Path) -> AbstractContextManager[Path]:
+    """A temporary folder that takes the name ``path`` when the block succeeds.
 
     Raises:
         OutputError: the folder cannot be written, or holds files that no export wrote.
     """
-    target = Path(path)
-    _refuse_foreign(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
-            temporary = Path(beside) / "new"
-            temporary.mkdir()
-            yield temporary
-            if target.exists():
-                target.replace(Path(beside) / "old")
-            temporary.replace(target)
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
-
-
-def _refuse_foreign(target: Path) -> None:
-    """An export replaces a folder of its own, and never a user's."""
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise OutputError(f"{target} is a file; a C library needs a folder")
-    files = (file.relative_to(target) for file in target.rglob("*") if not file.is_dir())
-    foreign = sorted(str(file) for file in files if not _OWN_FILES.fullmatch(file.as_posix()))
-    if foreign:
-        raise OutputError(
-            f"{target} holds files that no export wrote, such as {foreign[0]}; "
-            "name another folder, or move them"
-        )
+    return folder_written_atomically(path, _OWN_FILES, "a C library")
 
 
 def write_files(model: Model, folder: Path, inputs: Arrays, outputs: Arrays) -> None:
@@ -134,6 +103,7 @@ def _check_vectors(manifest: Manifest, inputs: Arrays, outputs: Arrays) -> str:
             "",
             '#include "model.h"',
             "",
+            f"#define CHECK_TOLERANCE {float32(manifest.tolerance)}",
             f"#define CHECK_SAMPLES {len(given)}",
             f"#define CHECK_INPUT_FLOATS {given.shape[1]}",
             f"#define CHECK_OUTPUT_FLOATS {wanted.shape[1]}",

@@ -13,6 +13,7 @@ from sigmaquant.export.c.packing import BLOCK, pack_matrix, pack_row
 from sigmaquant.export.c.records import WINDOW_FIELDS, encoding_of, range_of, window_of
 from sigmaquant.export.c.schedule import Call
 from sigmaquant.export.c.sheet import Sheet, multiplier_words
+from sigmaquant.export.c.values import BYTE_BITS
 from sigmaquant.lowering.arithmetic import accumulator_scale, layer_multiplier
 from sigmaquant.lowering.program import Convolution, Encoding, Int8Array, Int32Array, Linear
 
@@ -75,13 +76,13 @@ def _layer(
             "groups": groups,
             "group_words": len(packed[0]),
             "zero_point": source.zero_point,
+            "bits": call.inputs[0].bits,
             "range": range_of(call.output),
         },
     )
     scratch = sheet.scratch(_COLUMNS * _panel_bytes(rows.shape[1]))
     places = sheet.place(call.inputs[0]), sheet.place(call.output)
-    sheet.sources.add("sq_panel")
-    sheet.sources.add("sq_requantize")
+    sheet.needs("sq_panel", "sq_requantize", "sq_values")
     sheet.call("sq_convolve", layer, *places, f"{scratch}.numbers")
 
 
@@ -134,11 +135,12 @@ def _linear_to_float(
             "matrix": _matrix(sheet, operator, source, words, None, 1, rows),
             "scales": sheet.table("scales", scales),
             "places": places,
+            "bits": call.inputs[0].bits,
         },
     )
     scratch = sheet.scratch(_panel_bytes(rows.shape[1]))
     ends = sheet.place(call.inputs[0]), sheet.place(call.output)
-    sheet.sources.add("sq_panel")
+    sheet.needs("sq_panel", "sq_values")
     sheet.call("sq_multiply_to_float", layer, *ends, f"{scratch}.numbers")
 
 
@@ -158,10 +160,13 @@ def _depthwise(sheet: Sheet, operator: Convolution, call: Call) -> None:
             "bias": sheet.table("bias", _folded_bias(operator, source)),
             "multipliers": sheet.table("multipliers", multiplier_words(multipliers)),
             "zero_point": source.zero_point,
+            "bits": call.inputs[0].bits,
             "range": range_of(call.output),
         },
     )
     size = taps * _POINTER_BYTES + (taps + 1) * channels
+    if call.inputs[0].bits < BYTE_BITS:
+        size += taps * channels
     places = sheet.place(call.inputs[0]), sheet.place(call.output)
-    sheet.sources.add("sq_requantize")
+    sheet.needs("sq_requantize", "sq_values")
     sheet.call("sq_convolve_depthwise", layer, *places, f"&{sheet.scratch(size)}")

@@ -31,6 +31,7 @@ class Manifest(Artifact):
         live_bytes: what no arena for these operators can do without.
         scratch_bytes: RAM of the operator that runs.
         kernels: how often each kernel is called.
+        tolerance: largest difference of an output from the reference; 0 where they are equal.
     """
 
     network: str
@@ -42,3 +43,4 @@ class Manifest(Artifact):
     live_bytes: int
     scratch_bytes: int
     kernels: dict[str, int]
+    tolerance: float = 0.0

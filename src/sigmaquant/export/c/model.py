@@ -13,6 +13,7 @@ from sigmaquant.export.c.literals import comment, identifier
 from sigmaquant.export.c.manifest import Manifest, Port
 from sigmaquant.export.c.schedule import Call, Schedule, Tensor, schedule
 from sigmaquant.export.c.sheet import Sheet
+from sigmaquant.export.c.tails import TAIL_TOLERANCE
 from sigmaquant.lowering.program import IntegerProgram
 
 MARK = f"/* Written by SigmaQuant {__version__}"
@@ -104,6 +105,7 @@ def _manifest(program: IntegerProgram, plan: Schedule, arena: Arena, sheet: Shee
         live_bytes=arena.live_bytes,
         scratch_bytes=sheet.scratch_bytes,
         kernels=dict(sorted(sheet.kernels.items())),
+        tolerance=TAIL_TOLERANCE if "sq_softmax" in sheet.kernels else 0.0,
     )
 
 

@@ -25,7 +25,7 @@ def encoding_of(tensor: Tensor) -> Encoding:
 def range_of(tensor: Tensor) -> str:
     """The initialiser of a ``sq_range``."""
     encoding = encoding_of(tensor)
-    return vector((encoding.zero_point, encoding.highest))
+    return vector((encoding.zero_point, encoding.highest, tensor.bits))
 
 
 def window_of(

@@ -6,13 +6,15 @@ cannot follow such a view, a copy comes between, made once for all that read it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from sigmaquant.errors import UnsupportedError
 from sigmaquant.export.c.layout import Layout, channels_last, copy_order, row_major, strided
-from sigmaquant.layers import WIDTHS
+from sigmaquant.export.c.tails import check_tail
+from sigmaquant.layers import WIDTHS, container_bits
 from sigmaquant.lowering.program import (
     Add,
     AveragePool,
@@ -25,6 +27,7 @@ from sigmaquant.lowering.program import (
     IntegerProgram,
     Linear,
     Lookup,
+    MatMul,
     MaxPool,
     Operator,
     Pad,
@@ -38,7 +41,7 @@ from sigmaquant.lowering.program import (
 _KEEPS_LAYOUT = (Add, Clamp, Concat, Lookup, Pad, Slice)
 _READS_IMAGES = (AveragePool, Convolution, GlobalAverage, MaxPool)
 _MOST_SPATIAL_DIMENSIONS = 2
-_FLOAT_BYTES = 4
+_FLOAT_BITS = 32
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,20 @@ class Tensor:
     buffer: str
 
     @property
+    def elements(self) -> int:
+        """Number of its values."""
+        return math.prod(self.value.shape)
+
+    @property
+    def bits(self) -> int:
+        """Of memory that a value takes: a power of two, below 8 where several share a byte."""
+        encoding = self.value.encoding
+        return container_bits(encoding.bits) if encoding else _FLOAT_BITS
+
+    @property
     def bytes(self) -> int:
-        """Size in memory: one byte an integer, four a float."""
-        elements = row_major(self.value.shape)
-        count = elements.ends[-1] if elements.ends else 1
-        return count if self.value.encoding else _FLOAT_BYTES * count
+        """Size in memory."""
+        return -(-self.elements * self.bits // 8)
 
 
 @dataclass(frozen=True)
@@ -109,9 +121,12 @@ def schedule(program: IntegerProgram) -> Schedule:
 def _refuse_unsupported(program: IntegerProgram, operator: Operator) -> None:
     place = operator.name
     if isinstance(operator, FloatOperator):
+        check_tail(program, operator)
+        return
+    if isinstance(operator, MatMul):
         raise UnsupportedError(
-            f"{place} ({operator.target}) stays in float, and the C library computes in integers; "
-            "end the network before it, or export ONNX"
+            f"{place} multiplies two activations, for which the C library has no kernel; "
+            "export ONNX or TensorFlow Lite"
         )
     if isinstance(operator, Convolution | MaxPool | AveragePool | GlobalAverage):
         dimensions = len(program.values[operator.inputs[0]].shape) - 1
@@ -210,6 +225,13 @@ class _Scheduler:
         assert copy_order(source.layout, output.layout) is not None
         self._call(operator, (source,), output)
 
+    def softmax(self, operator: FloatOperator) -> None:
+        """In the caller's memory: over its input, unless that is an output of its own."""
+        source, value = self._tensors[operator.inputs[0]], self._program.values[operator.output]
+        is_output = source.value.name in self._program.outputs
+        buffer = operator.output if is_output else source.buffer
+        self._call(operator, (source,), Tensor(value, row_major(value.shape), buffer))
+
     def image(self, operator: Operator) -> None:
         """What reads and writes images."""
         source = self._image(operator.inputs[0])
@@ -256,6 +278,7 @@ class _Scheduler:
 _RULES: dict[type[Operator], Callable[[_Scheduler, Any], None]] = {
     Quantize: _Scheduler.quantize,
     Dequantize: _Scheduler.dequantize,
+    FloatOperator: _Scheduler.softmax,
     Convolution: _Scheduler.image,
     Linear: _Scheduler.linear,
     Add: _Scheduler.elementwise,

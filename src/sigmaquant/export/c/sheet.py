@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sigmaquant.export.c import literals
 from sigmaquant.export.c.schedule import Tensor
+from sigmaquant.export.c.values import BYTE_BITS
 
 
 @dataclass
@@ -68,13 +69,18 @@ class Sheet:
         self.kernels[kernel] += 1
         self.statements.append(f"{kernel}({', '.join(map(str, arguments))});")
 
+    def needs(self, *sources: str) -> None:
+        """The kernels call functions of these files."""
+        self.sources.update(sources)
+
     def scratch(self, size_bytes: int) -> str:
         """The scratch memory, which has at least that size."""
         self.scratch_bytes = max(self.scratch_bytes, size_bytes)
         return "scratch"
 
     def place(self, tensor: Tensor, offset: int = 0) -> str:
-        """The address of a tensor's element."""
+        """The address of a tensor's element, which begins a byte."""
+        assert not offset or tensor.bits == BYTE_BITS, tensor.buffer
         address = self.places[tensor.buffer]
         return f"{address} + {offset}" if offset else address
 

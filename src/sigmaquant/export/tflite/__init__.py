@@ -18,5 +18,6 @@ is kept out (``storage``, ``tolerances``).
 - ``model``: puts them together.
 - ``runtime``: runs a file; the one module that imports LiteRT's interpreter.
 - ``tolerances``: how far each kernel may be from the reference.
-- ``verify``: compares the file with the reference.
+- ``inside``, ``verify``: compare the file with the reference.
+- ``micro``, ``verify_micro``: the same for TensorFlow Lite Micro, and its tables of weights.
 """

@@ -9,6 +9,7 @@ but LiteRT refuses it.)
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -291,6 +292,28 @@ class _Writer:
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
+
+
+def operator_counts(content: bytes) -> dict[str, int]:
+    """How often each operator occurs in a file, by the schema's name or a custom operator's own."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
+    codes = [
+        code.customCode.decode() if code.customCode else names[code.builtinCode]
+        for code in model.operatorCodes
+    ]
+    used = (codes[operator.opcodeIndex] for operator in model.subgraphs[0].operators)
+    return dict(sorted(Counter(used).items()))
+
+
+def port_names(content: bytes) -> tuple[list[str], list[str]]:
+    """The tensors that are inputs and outputs of a file, in order."""
+    (graph,) = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content)).subgraphs
+    inputs, outputs = (
+        [graph.tensors[tensor].name.decode() for tensor in ports]
+        for ports in (graph.inputs, graph.outputs)
+    )
+    return inputs, outputs
 
 
 def read_metadata(content: bytes) -> dict[str, str]:

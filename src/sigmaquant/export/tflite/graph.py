@@ -144,6 +144,7 @@ _OPTIONS: dict[str, str] = {
 
 _INT8_VERSIONS: dict[str, int] = {
     "ADD": 2,
+    "BATCH_MATMUL": 2,
     "CAST": 3,
     "CONCATENATION": 2,
     "DEQUANTIZE": 2,

@@ -24,6 +24,7 @@ from sigmaquant.lowering.program import (
     GlobalAverage,
     Linear,
     Lookup,
+    MatMul,
     MaxPool,
     Operator,
     Pad,
@@ -76,6 +77,12 @@ def _dequantize(sheet: Sheet, operator: Dequantize) -> None:
         quantization = Quantization((encoding.scale,), encoding.zero_point)
         output = sheet.graph.tensor(target, shape, UINT8, quantization)
         sheet.keep(target, sheet.graph.add("QUANTIZE", [tensor], output), layout)
+
+
+def _matmul(sheet: Sheet, operator: MatMul) -> None:
+    layout = plain(len(sheet.value(operator.output).shape))
+    inputs = [sheet.tensor(name, layout) for name in operator.inputs]
+    sheet.computed("BATCH_MATMUL", inputs, operator.output, layout)
 
 
 def _add(sheet: Sheet, operator: Add) -> None:
@@ -292,6 +299,7 @@ _WRITERS: dict[type[Operator], Callable[[Sheet, Any], None]] = {
     Dequantize: _dequantize,
     Convolution: write_convolution,
     Linear: write_linear,
+    MatMul: _matmul,
     Add: _add,
     GlobalAverage: _global_average,
     AveragePool: _average_pool,

@@ -7,8 +7,8 @@ import numpy as np
 from sigmaquant.errors import UnsupportedError
 from sigmaquant.export.tflite.flatfile import Quantization
 from sigmaquant.export.tflite.layout import Layout, channels_last, plain
-from sigmaquant.export.tflite.sheet import Sheet
-from sigmaquant.export.tflite.storage import is_matrix, stored_bits
+from sigmaquant.export.tflite.sheet import Sheet, ValueTable
+from sigmaquant.export.tflite.storage import is_matrix, is_worth_a_table, stored_bits
 from sigmaquant.export.tflite.windows import Window, padded
 from sigmaquant.lowering.arithmetic import accumulator_scale
 from sigmaquant.lowering.program import Convolution, Int8Array, Linear
@@ -26,7 +26,8 @@ def write_convolution(sheet: Sheet, operator: Convolution) -> None:
     if sheet.value(operator.output).encoding is None:
         raise UnsupportedError(f"{operator.name}: a quantized convolution with a float output")
     layout = channels_last(1 + dimensions)
-    matrix = is_matrix(operator)
+    # TensorFlow Lite Micro has int4 kernels for windows and none for matrices.
+    matrix = is_matrix(operator) and sheet.options.variant != "micro"
     bits = stored_bits(weights, sheet.options.variant, matrix=matrix)
     if matrix and bits < _PLAIN_BITS:
         values = weights.values.reshape(len(weights.values), -1)
@@ -98,6 +99,10 @@ def _parameters(
     scales = operator.weights.scales
     real = Quantization(tuple(scales.tolist()), axis=axis)
     sums = accumulator_scale(sheet.encoding(operator.inputs[0]).scale, scales)
-    weights = sheet.graph.weights(np.ascontiguousarray(values), bits, real)
+    in_table = sheet.options.variant == "micro" and is_worth_a_table(operator.weights, bits)
+    stored = _PLAIN_BITS if in_table else bits
+    weights = sheet.graph.weights(np.ascontiguousarray(values), stored, real)
+    if in_table:
+        sheet.tables[weights] = ValueTable(operator.weights.bits, axis)
     bias = sheet.graph.constant(operator.bias, Quantization(tuple(sums.tolist())))
     return weights, bias

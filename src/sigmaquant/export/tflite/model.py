@@ -14,8 +14,8 @@ from sigmaquant.export.tflite.floats import write_float_operator
 from sigmaquant.export.tflite.graph import GraphBuilder
 from sigmaquant.export.tflite.integers import write_integer_operator
 from sigmaquant.export.tflite.layout import plain
-from sigmaquant.export.tflite.options import TfliteOptions
-from sigmaquant.export.tflite.sheet import LOWEST, Place, Sheet
+from sigmaquant.export.tflite.options import MicroOptions, TfliteOptions
+from sigmaquant.export.tflite.sheet import LOWEST, Place, Sheet, ValueTable
 from sigmaquant.lowering.program import FloatOperator, IntegerProgram, Quantize
 
 METADATA_WEIGHT_BITS = "sigmaquant.weight_bits"
@@ -36,6 +36,7 @@ class Model:
         metadata: texts by name.
         network: the network's name.
         options: what the file looks like.
+        tables: weights that are still to be replaced by indices into tables, by tensor.
     """
 
     graph: GraphBuilder
@@ -44,7 +45,8 @@ class Model:
     places: Mapping[str, Place]
     metadata: Mapping[str, str]
     network: str
-    options: TfliteOptions
+    options: TfliteOptions | MicroOptions
+    tables: Mapping[int, ValueTable]
 
     def content(self, *, exposed: bool = False) -> bytes:
         """The file's bytes; ``exposed`` makes outputs of all values, to look inside."""
@@ -70,7 +72,9 @@ def write_tflite(model: Model, path: str | Path) -> None:
         temporary.write_bytes(content)
 
 
-def build_model(program: IntegerProgram, options: TfliteOptions | None = None) -> Model:
+def build_model(
+    program: IntegerProgram, options: TfliteOptions | MicroOptions | None = None
+) -> Model:
     """The program as a TensorFlow Lite model of batch size 1, which the runtime can resize.
 
     Args:
@@ -98,6 +102,7 @@ def build_model(program: IntegerProgram, options: TfliteOptions | None = None) -
         metadata=_metadata(sheet),
         network=program.network,
         options=sheet.options,
+        tables=sheet.tables,
     )
 
 

@@ -91,7 +91,7 @@ class LiteRtNetwork:
             self._resize(len(next(iter(arrays.values()))))
             for name, port in self._inputs.items():
                 stored = self._layout(name, arrays[name].ndim).stored(arrays[name])
-                self._interpreter.set_tensor(port["index"], _quantized(stored, port))
+                self._interpreter.set_tensor(port["index"], quantized(stored, port))
             self._interpreter.invoke()
         except (KeyError, RuntimeError, ValueError) as error:
             shapes = {name: array.shape for name, array in arrays.items()}
@@ -119,14 +119,15 @@ class LiteRtNetwork:
 
     def _output(self, name: str, port: Mapping[str, Any]) -> Array:
         stored = self._interpreter.get_tensor(port["index"])
-        return self._layout(name, stored.ndim).restored(_dequantized(stored, port))
+        return self._layout(name, stored.ndim).restored(dequantized(stored, port))
 
     def _layout(self, name: str, rank: int) -> Layout:
         """Of an input or output whose arrays, with batch, have so many dimensions."""
         return Layout(tuple(self._layouts[name])) if name in self._layouts else plain(rank - 1)
 
 
-def _quantized(array: Array, port: Mapping[str, Any]) -> Array:
+def quantized(array: Array, port: Mapping[str, Any]) -> Array:
+    """Real numbers in the element type of an input."""
     dtype = port["dtype"]
     if dtype == np.float32:
         return array
@@ -136,7 +137,8 @@ def _quantized(array: Array, port: Mapping[str, Any]) -> Array:
     return rounded.clip(limits.min, limits.max).astype(dtype)
 
 
-def _dequantized(array: Array, port: Mapping[str, Any]) -> Array:
+def dequantized(array: Array, port: Mapping[str, Any]) -> Array:
+    """What an output holds as real numbers."""
     if array.dtype == np.float32:
         return array
     scale, zero_point = port["quantization"]

@@ -12,22 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sigmaquant.lowering.program import (
-    Convolution,
-    Dequantize,
-    Encoding,
-    Float32Array,
-    IntegerProgram,
-    Linear,
-    Operator,
-    Value,
-    Weights,
-)
-from sigmaquant.lowering.reference import trace_reference
+from sigmaquant.export.heads import with_integer_heads
+from sigmaquant.lowering.program import Convolution, IntegerProgram, Linear, Operator, Weights
 
-HEAD_MARGIN = 1.25
-"""How much further than the given data a layer's float results may reach; beyond, they saturate."""
-_HEAD_BITS = 8
 _RESTRICTED_BITS = 8
 
 Array = npt.NDArray[Any]
@@ -49,37 +36,7 @@ def settle(program: IntegerProgram, inputs: Mapping[str, Array]) -> IntegerProgr
         DataError: ``inputs`` do not fit the program.
     """
     restricted = replace(program, operators=tuple(_restricted(program)))
-    heads = {operator.output for operator in program.operators if _is_head(program, operator)}
-    if not heads:
-        return restricted
-    trace = trace_reference(restricted, inputs)
-    encodings = {name: _covering(trace[name]) for name in heads}
-    inner = {name: f"{name}/quantized" for name in heads}
-    values = {
-        inner[name]: Value(inner[name], program.values[name].shape, encoding)
-        for name, encoding in encodings.items()
-    }
-    operators: list[Operator] = []
-    for operator in restricted.operators:
-        if operator.output not in heads:
-            operators.append(operator)
-            continue
-        name, quantized = operator.output, inner[operator.output]
-        operators += [replace(operator, output=quantized), Dequantize(name, (quantized,), name)]
-    return replace(restricted, values={**program.values, **values}, operators=tuple(operators))
-
-
-def _is_head(program: IntegerProgram, operator: Operator) -> bool:
-    return isinstance(operator, Linear) and program.values[operator.output].encoding is None
-
-
-def _covering(results: Float32Array) -> Encoding:
-    """The 8-bit encoding of a range with zero in it."""
-    low = HEAD_MARGIN * min(0.0, float(results.min()))
-    high = HEAD_MARGIN * max(0.0, float(results.max()))
-    highest = 2**_HEAD_BITS - 1
-    scale = float(np.float32((high - low) / highest or 1.0))
-    return Encoding(scale, int(np.clip(np.rint(-low / scale), 0, highest)), _HEAD_BITS)
+    return with_integer_heads(restricted, inputs)
 
 
 def _restricted(program: IntegerProgram) -> Iterator[Operator]:

@@ -12,7 +12,7 @@ from sigmaquant.errors import UnsupportedError
 from sigmaquant.export.tflite.flatfile import FLOAT32, INT8, Quantization
 from sigmaquant.export.tflite.graph import GraphBuilder
 from sigmaquant.export.tflite.layout import Layout, channels_last, plain
-from sigmaquant.export.tflite.options import TfliteOptions
+from sigmaquant.export.tflite.options import MicroOptions, TfliteOptions
 from sigmaquant.lowering.program import Encoding, IntegerProgram, Value
 
 LOWEST = int(np.iinfo(np.int8).min)
@@ -31,6 +31,14 @@ class Place:
 
 
 @dataclass(frozen=True)
+class ValueTable:
+    """Weights as indices of ``bits`` bits into a table of values for each index of ``axis``."""
+
+    bits: int
+    axis: int
+
+
+@dataclass(frozen=True)
 class Sheet:
     """What the writers write on.
 
@@ -39,12 +47,14 @@ class Sheet:
         program: what is exported.
         options: what the file shall look like.
         places: where each value was written; ``tensor`` gives it in other layouts.
+        tables: weights that TensorFlow Lite Micro looks up, by tensor.
     """
 
     graph: GraphBuilder
     program: IntegerProgram
-    options: TfliteOptions
+    options: TfliteOptions | MicroOptions
     places: dict[str, Place] = field(default_factory=dict)
+    tables: dict[int, ValueTable] = field(default_factory=dict)
     _views: dict[tuple[int, Layout], int] = field(default_factory=dict)
 
     def value(self, name: str) -> Value:

@@ -14,6 +14,7 @@ convolution, depthwise; int4 weights              1 (built-in)      1 in 5 to 11
 average pool as a depthwise convolution           0                 1 in 7 %
 global average, average pool as MEAN              1 in 0.01 %       1 in 9 %
 addition                                          1 in 0.003 %      1 in 0.003 %
+product of two activations                        1 (built-in)      1
 quantize                                          0 (1 allowed)     0 (1 allowed)
 ================================================= ================= =================
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sigmaquant.export.tflite.options import Variant
+from sigmaquant.export.tflite.options import Storage
 from sigmaquant.export.tflite.runtime import Kernels
 from sigmaquant.export.tflite.storage import is_matrix, stored_bits
 from sigmaquant.lowering.program import (
@@ -39,6 +40,7 @@ from sigmaquant.lowering.program import (
     GlobalAverage,
     IntegerProgram,
     Linear,
+    MatMul,
     Operator,
     Quantize,
 )
@@ -49,11 +51,11 @@ DEQUANTIZE_TOLERANCE_STEPS = 1e-4
 FLOAT_TOLERANCE = 1e-4
 """Largest difference of a float operator, relative to its largest value."""
 
-_COMPUTING = (Add, AveragePool, Convolution, GlobalAverage, Linear, Quantize)
+_COMPUTING = (Add, AveragePool, Convolution, GlobalAverage, Linear, MatMul, Quantize)
 _BYTE = 8
 
 
-def tolerance_steps(operator: Operator, kernels: Kernels, variant: Variant) -> int:
+def tolerance_steps(operator: Operator, kernels: Kernels, variant: Storage) -> int:
     """How many steps of its output an integer operator may be from the reference."""
     if not isinstance(operator, _COMPUTING):
         return 0
@@ -75,7 +77,7 @@ def tolerance_float(operator: Operator, program: IntegerProgram, expected: Float
     return 0.0
 
 
-def _runs_in_xnnpack(operator: Convolution | Linear, variant: Variant) -> bool:
+def _runs_in_xnnpack(operator: Convolution | Linear, variant: Storage) -> bool:
     """XNNPACK takes int8 weights, and packed matrices whose rows are whole bytes."""
     matrix = isinstance(operator, Linear) or is_matrix(operator)
     bits = stored_bits(operator.weights, variant, matrix=matrix)

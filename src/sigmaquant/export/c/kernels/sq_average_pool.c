@@ -1,30 +1,6 @@
-#include "sq_requantize.h"
-
-/* The sum of one channel over a window that begins at (y, x), less the zero points. */
-static int32_t sq_window_sum(const sq_average *pool, const uint8_t *input, int32_t y, int32_t x)
-{
-    const sq_window *w = &pool->window;
-    int32_t sum = 0;
-    for (int32_t row = y; row < y + w->kernel_height; row++) {
-        for (int32_t column = x; column < x + w->kernel_width; column++) {
-            if (row >= 0 && row < w->height && column >= 0 && column < w->width)
-                sum += input[(row * w->width + column) * w->channels] - pool->zero_point;
-        }
-    }
-    return sum;
-}
+#include "sq_pool_means.h"
 
 void sq_average_pool(const sq_average *pool, const uint8_t *input, uint8_t *output)
 {
-    const sq_window *w = &pool->window;
-    for (int32_t oy = 0; oy < w->output_height; oy++) {
-        for (int32_t ox = 0; ox < w->output_width; ox++) {
-            const int32_t y = oy * w->stride_y - w->top;
-            const int32_t x = ox * w->stride_x - w->left;
-            for (int32_t channel = 0; channel < w->channels; channel++) {
-                const int32_t sum = sq_window_sum(pool, input + channel, y, x);
-                sq_requantize(&sum, 1, &pool->multiplier, &pool->range, output++);
-            }
-        }
-    }
+    sq_pool_means(pool, 8, input, output);
 }

@@ -1,5 +1,6 @@
 #include "sq_lanes.h"
 #include "sq_requantize.h"
+#include "sq_values.h"
 
 /* Where the inputs of a place begin, tap by tap; padding reads `zeros`. */
 static void sq_find_taps(const sq_window *w, const uint8_t *input, int32_t place,
@@ -23,6 +24,29 @@ static void sq_find_taps(const sq_window *w, const uint8_t *input, int32_t place
             for (int32_t column = x; column < end; column += w->dilation_x) {
                 *taps++ = hit && column >= 0 && column < w->width ? input + tap : zeros;
                 tap += step;
+            }
+        }
+    }
+}
+
+/* As sq_find_taps for a packed input, whose values go to `values`. */
+static void sq_unpack_taps(const sq_depthwise *layer, const uint8_t *input, int32_t place,
+                           const uint8_t *zeros, uint8_t *values, const uint8_t **taps)
+{
+    const sq_window *w = &layer->window;
+    const int32_t y = place / w->output_width * w->stride_y - w->top;
+    const int32_t x = place % w->output_width * w->stride_x - w->left;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        const int32_t row = y + ky * w->dilation_y;
+        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+            const int32_t column = x + kx * w->dilation_x;
+            const int32_t first = (row * w->width + column) * w->channels;
+            if (row >= 0 && row < w->height && column >= 0 && column < w->width) {
+                sq_load_values(input, first, w->channels, layer->bits, values);
+                *taps++ = values;
+                values += w->channels;
+            } else {
+                *taps++ = zeros;
             }
         }
     }
@@ -109,10 +133,14 @@ void sq_convolve_depthwise(const sq_depthwise *layer, const uint8_t *input, uint
     const uint8_t **taps = scratch;
     int8_t *weights = (int8_t *)(taps + count);
     uint8_t *zeros = (uint8_t *)(weights + count * channels);
+    int32_t index = 0;
     layer->unpack(layer->words, count * channels, weights);
     memset(zeros, (uint8_t)layer->zero_point, (uint32_t)channels);
     for (int32_t place = 0; place < places; place++) {
-        sq_find_taps(window, input, place, zeros, taps);
+        if (layer->bits == 8)
+            sq_find_taps(window, input, place, zeros, taps);
+        else
+            sq_unpack_taps(layer, input, place, zeros, zeros + channels, taps);
         for (int32_t first = 0; first < channels; first += SQ_ROWS) {
             int32_t sums[SQ_ROWS];
             const int32_t part = channels - first < SQ_ROWS ? channels - first : SQ_ROWS;
@@ -121,8 +149,8 @@ void sq_convolve_depthwise(const sq_depthwise *layer, const uint8_t *input, uint
                 sq_sum_four(layer, taps, count, weights, first + i, sums + i);
             for (; i < part; i++)
                 sums[i] = sq_sum_one(layer, taps, count, weights, first + i);
-            sq_requantize(sums, part, layer->multipliers + first, &layer->range, output);
-            output += part;
+            sq_requantize(sums, part, layer->multipliers + first, &layer->range, output, index);
+            index += part;
         }
     }
 }

@@ -1,7 +1,9 @@
 /* Kernels of a SigmaQuant model: integers only, but for the two ends of the network.
  *
- * Values are uint8_t and stand for scale * (q - zero_point). Images are stored channels last:
- * element (c, y, x) is at (y * width + x) * channels + c. Sizes are in elements.
+ * Values are integers q >= 0 that stand for scale * (q - zero_point). `bits` is what each takes in
+ * memory: 8, or 4 or 2 where they are packed, the first in the lowest bits of a byte. Images are
+ * stored channels last: element (c, y, x) is at (y * width + x) * channels + c. Sizes are in
+ * elements.
  */
 #ifndef SQ_KERNELS_H
 #define SQ_KERNELS_H
@@ -17,10 +19,11 @@
 #define SQ_ROWS 16     /* accumulators of one place that are kept before they are requantized */
 #define SQ_MOST_AXES 6 /* of a copy */
 
-/* What a result is limited to: the integers of an encoding. */
+/* What a result is limited to, the integers of an encoding, and how each is stored. */
 typedef struct {
     int32_t zero_point;
     int32_t highest;
+    int32_t bits;
 } sq_range;
 
 /* How windows of a kernel lie on an image; `top` and `left` are the padding before it. */
@@ -81,7 +84,7 @@ typedef struct {
     sq_window window;
     sq_matrix matrix;
     int32_t groups, group_words;
-    int32_t zero_point; /* of the input */
+    int32_t zero_point, bits; /* of the input */
     sq_range range;
 } sq_convolution;
 
@@ -94,6 +97,7 @@ typedef struct {
     sq_matrix matrix;
     const float *scales;
     int32_t places;
+    int32_t bits; /* of the input */
 } sq_float_layer;
 
 void sq_multiply_to_float(const sq_float_layer *layer, const uint8_t *input, float *output,
@@ -101,14 +105,15 @@ void sq_multiply_to_float(const sq_float_layer *layer, const uint8_t *input, flo
 
 /* A convolution with one filter a channel. Its weights are one row in the order (y, x, channel),
  * unpacked once; `bias` and `multipliers` as in sq_matrix. `scratch` is aligned for pointers and
- * holds a pointer for each tap of the kernel and (taps + 1) * channels bytes. */
+ * holds a pointer for each tap of the kernel and (taps + 1) * channels bytes, and taps * channels
+ * more where the input is packed. */
 typedef struct {
     sq_window window;
     const uint32_t *words;
     sq_unpack *unpack;
     const int32_t *bias;
     const uint32_t *multipliers;
-    int32_t zero_point; /* of the input */
+    int32_t zero_point, bits; /* of the input */
     sq_range range;
 } sq_depthwise;
 
@@ -126,23 +131,43 @@ typedef struct {
 
 void sq_add(const sq_sum *sum, const uint8_t *left, const uint8_t *right, uint8_t *output);
 
+/* As sq_add, of which some values are packed. The output may be an input of no fewer bits. */
+typedef struct {
+    sq_sum sum;
+    int32_t left_bits, right_bits, output_bits;
+} sq_packed_sum;
+
+void sq_add_packed(const sq_packed_sum *packed, const uint8_t *left, const uint8_t *right,
+                   uint8_t *output);
+
 /* output[i] = table[input[i]]; the output may be the input. */
 void sq_look_up(const uint8_t *table, int32_t count, const uint8_t *input, uint8_t *output);
+
+/* The same with packed values. The output may be an input of no fewer bits. */
+void sq_look_up_packed(const uint8_t *table, int32_t count, int32_t input_bits,
+                       const uint8_t *input, int32_t output_bits, uint8_t *output);
 
 /* Limited to low .. high; the output may be the input. */
 void sq_clamp(int32_t low, int32_t high, int32_t count, const uint8_t *input, uint8_t *output);
 
 void sq_max_pool(const sq_window *window, const uint8_t *input, uint8_t *output);
 
+/* The same with packed values. */
+void sq_max_pool_packed(const sq_window *window, int32_t bits, const uint8_t *input,
+                        uint8_t *output);
+
 /* Means over windows, requantized; padding counts as real zero. */
 typedef struct {
     sq_window window;
     uint32_t multiplier;
-    int32_t zero_point; /* of the input */
+    int32_t zero_point, bits; /* of the input */
     sq_range range;
 } sq_average;
 
 void sq_average_pool(const sq_average *pool, const uint8_t *input, uint8_t *output);
+
+/* The same with a packed input. */
+void sq_average_pool_packed(const sq_average *pool, const uint8_t *input, uint8_t *output);
 
 /* A copy between two orders of elements: `strides` of source and target, axis by axis. */
 typedef struct {
@@ -154,14 +179,22 @@ typedef struct {
 
 void sq_copy(const sq_order *order, const uint8_t *input, uint8_t *output);
 
+/* The same with packed values, from value `source` of the input to value `target` of the output. */
+void sq_copy_packed(const sq_order *order, int32_t bits, const uint8_t *input, int32_t source,
+                    uint8_t *output, int32_t target);
+
+/* `count` bytes. */
 void sq_fill(int32_t value, int32_t count, uint8_t *output);
 
 /* clamp(round_half_even(x / scale) + zero_point); NaN gives 0. */
 void sq_quantize(const sq_order *order, float scale, const sq_range *range, const float *input,
                  uint8_t *output);
 
+/* exp(x) / sum of exp(x), row by row; the output may be the input. */
+void sq_softmax(int32_t rows, int32_t length, const float *input, float *output);
+
 /* scale * (q - zero_point). */
-void sq_dequantize(const sq_order *order, float scale, int32_t zero_point, const uint8_t *input,
-                   float *output);
+void sq_dequantize(const sq_order *order, float scale, int32_t zero_point, int32_t bits,
+                   const uint8_t *input, float *output);
 
 #endif

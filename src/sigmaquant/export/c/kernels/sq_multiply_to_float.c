@@ -8,8 +8,8 @@ void sq_multiply_to_float(const sq_float_layer *layer, const uint8_t *input, flo
     sq_cursor cursor;
     int32_t accumulators[SQ_COLUMNS * SQ_ROWS];
     for (int32_t place = 0; place < layer->places; place++) {
-        sq_begin_column(&cursor, &panel, 0);
-        sq_put(&cursor, input + place * matrix->length, matrix->length);
+        sq_begin_column(&cursor, &panel, 0, layer->bits);
+        sq_put(&cursor, input, place * matrix->length, matrix->length);
         panel.sums[0] = cursor.sum;
         for (int32_t first = 0; first < matrix->rows; first += SQ_ROWS) {
             const int32_t left = matrix->rows - first;

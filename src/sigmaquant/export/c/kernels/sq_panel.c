@@ -1,13 +1,15 @@
 #include "sq_panel.h"
 
 #include "sq_lanes.h"
+#include "sq_values.h"
 
-void sq_begin_column(sq_cursor *cursor, const sq_panel *panel, int32_t column)
+void sq_begin_column(sq_cursor *cursor, const sq_panel *panel, int32_t column, int32_t bits)
 {
     cursor->next = panel->values + column * SQ_BLOCK;
     cursor->room = SQ_BLOCK;
     cursor->skip = (panel->columns - 1) * SQ_BLOCK;
     cursor->sum = 0;
+    cursor->bits = bits;
 }
 
 #if SQ_DSP
@@ -62,13 +64,19 @@ static void sq_advance(sq_cursor *cursor, int32_t count)
     }
 }
 
-void sq_put(sq_cursor *cursor, const uint8_t *source, int32_t count)
+void sq_put(sq_cursor *cursor, const uint8_t *memory, int32_t first, int32_t count)
 {
+    uint8_t values[SQ_BLOCK];
     while (count > 0) {
         const int32_t part = count < cursor->room ? count : cursor->room;
+        const uint8_t *source = memory + first;
+        if (cursor->bits != 8) {
+            sq_load_values(memory, first, part, cursor->bits, values);
+            source = values;
+        }
         cursor->sum += sq_widen(source, part, cursor->next);
         sq_advance(cursor, part);
-        source += part;
+        first += part;
         count -= part;
     }
 }

@@ -10,10 +10,13 @@ typedef struct {
     int32_t room; /* in the block */
     int32_t skip; /* from the end of a block to the next of the same column */
     int32_t sum;
+    int32_t bits; /* of the inputs in memory */
 } sq_cursor;
 
-void sq_begin_column(sq_cursor *cursor, const sq_panel *panel, int32_t column);
-void sq_put(sq_cursor *cursor, const uint8_t *source, int32_t count);
+void sq_begin_column(sq_cursor *cursor, const sq_panel *panel, int32_t column, int32_t bits);
+
+/* `count` inputs from value `first` on. */
+void sq_put(sq_cursor *cursor, const uint8_t *memory, int32_t first, int32_t count);
 void sq_put_padding(sq_cursor *cursor, int32_t count, int32_t zero_point);
 
 #endif

@@ -1,3 +1,4 @@
+#include "sq_values.h"
 #include "sq_walk.h"
 
 /* Half to even, limited to +-1024, which is far outside of any encoding; NaN gives the lowest. */
@@ -26,8 +27,8 @@ void sq_quantize(const sq_order *order, float scale, const sq_range *range, cons
         for (int32_t i = 0; i < order->sizes[last]; i++) {
             const float ratio = input[walk.source + i * order->source[last]] / scale;
             const int32_t q = sq_rounded(ratio) + range->zero_point;
-            output[walk.target + i * order->target[last]] =
-                (uint8_t)(q < 0 ? 0 : q > range->highest ? range->highest : q);
+            sq_set_value(output, walk.target + i * order->target[last], range->bits,
+                         q < 0 ? 0 : q > range->highest ? range->highest : q);
         }
     } while (sq_next_line(&walk));
 }

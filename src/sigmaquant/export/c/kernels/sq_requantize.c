@@ -1,6 +1,7 @@
 #include "sq_requantize.h"
 
 #include "sq_lanes.h"
+#include "sq_values.h"
 
 #define SQ_LIMIT (1 << 20)
 
@@ -82,11 +83,15 @@ SQ_INLINE int32_t sq_scaled(int32_t accumulator, uint32_t multiplier)
 }
 
 void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *multipliers,
-                   const sq_range *range, uint8_t *output)
+                   const sq_range *range, uint8_t *output, int32_t first)
 {
     const int32_t zero_point = range->zero_point, highest = range->highest;
-    for (; count > 0; count--) {
+    uint8_t values[SQ_ROWS];
+    uint8_t *target = range->bits == 8 ? output + first : values;
+    for (int32_t left = count; left > 0; left--) {
         const int32_t q = sq_scaled(*accumulators++, *multipliers++) + zero_point;
-        *output++ = (uint8_t)(q < 0 ? 0 : q > highest ? highest : q);
+        *target++ = (uint8_t)(q < 0 ? 0 : q > highest ? highest : q);
     }
+    if (range->bits != 8)
+        sq_store_values(values, count, output, first, range->bits);
 }

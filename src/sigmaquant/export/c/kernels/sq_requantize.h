@@ -5,9 +5,9 @@
 #include "sq_kernels.h"
 #include "sq_lanes.h"
 
-/* `count` accumulators to integers of an encoding:
+/* Up to SQ_ROWS accumulators to integers of an encoding, stored from value `first` on:
  * limited(round_half_even(float32(float32(accumulator) * multiplier)) + zero point). */
 void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *multipliers,
-                   const sq_range *range, uint8_t *output);
+                   const sq_range *range, uint8_t *output, int32_t first);
 
 #endif

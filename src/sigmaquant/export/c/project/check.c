@@ -4,6 +4,18 @@
 
 #include "check_vectors.h"
 
+/* Whether any bit differs or, where there is a tolerance, the values by more than that. */
+static int differs(float actual, uint32_t bits)
+{
+    float wanted;
+    memcpy(&wanted, &bits, sizeof wanted);
+    const float difference = actual - wanted;
+    if (memcmp(&actual, &wanted, sizeof wanted) == 0)
+        return 0;
+    return !(CHECK_TOLERANCE > 0.0f && difference <= CHECK_TOLERANCE &&
+             difference >= -CHECK_TOLERANCE);
+}
+
 int main(void)
 {
     static float inputs[CHECK_INPUT_FLOATS], outputs[CHECK_OUTPUT_FLOATS];
@@ -12,7 +24,7 @@ int main(void)
         memcpy(inputs, check_inputs[sample], sizeof inputs);
         CHECK_RUN(inputs, outputs);
         for (int i = 0; i < CHECK_OUTPUT_FLOATS; i++)
-            differing += memcmp(&outputs[i], &check_outputs[sample][i], sizeof outputs[i]) != 0;
+            differing += differs(outputs[i], check_outputs[sample][i]);
     }
     printf("%d of %d values differ\n", differing, CHECK_SAMPLES * CHECK_OUTPUT_FLOATS);
     return differing != 0;
