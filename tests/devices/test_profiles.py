@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sigmaquant.devices import Evidence, available_profiles, load_profile, width_digests
+from sigmaquant.devices.profile import Calibration
+from sigmaquant.devices.storage import Container, WeightStorage
 from sigmaquant.layers import WIDTHS, LayerKind
 
 
@@ -13,12 +15,84 @@ def conv_cells(name):
     return {row.weight_bits: row.kernels[LayerKind.CONV] for row in rows}
 
 
-@pytest.mark.parametrize("name", available_profiles())
+DENSE = ("cortex-m4", "cortex-m7", "raspberry-pi-4", "shift-add", "stm32u385", "stm32u575")
+
+
+@pytest.mark.parametrize("name", DENSE)
 def test_every_width_has_a_row_with_dense_storage_and_all_kinds(name):
     rows = width_digests(load_profile(name))
+    assert load_profile(name).weight_storage.container is Container.DENSE
     assert [row.weight_bits for row in rows] == list(WIDTHS)
     assert [row.stored_bits.value for row in rows] == list(WIDTHS)
     assert all(set(row.kernels) == set(LayerKind) for row in rows)
+
+
+@pytest.mark.parametrize("name", available_profiles())
+def test_no_shipped_figure_below_8_bits_claims_to_be_measured_on_a_chip_but_one(name):
+    marks = {
+        cells.ns_per_mac.kind
+        for row in width_digests(load_profile(name))
+        for cells in row.kernels.values()
+        if row.weight_bits < 8
+    }
+    assert (Evidence.MEASURED in marks) == (name == "mpic")
+
+
+@pytest.mark.parametrize(
+    ("bits", "compressed", "container"),
+    [
+        ({2: 2, 3: 3, 8: 8}, False, "dense"),
+        ({2: 2, 3: 4, 5: 8, 8: 8}, False, "power of two"),
+        ({2: 8, 3: 8, 8: 8}, False, "int8"),
+        ({2: 2.2, 8: 8.1}, True, "entropy"),
+        ({2: 3, 8: 9}, False, "other"),
+    ],
+)
+def test_the_container_follows_from_the_bits(bits, compressed, container):
+    storage = WeightStorage(source="s", kind=Evidence.DERIVED, bits=bits, compressed=compressed)
+    assert storage.container == container
+
+
+def test_a_core_with_narrow_dot_products_gains_by_narrow_inputs():
+    rows = {(r.weight_bits, r.activation_bits): r for r in width_digests(load_profile("mpic"))}
+    conv = {pair: row.kernels[LayerKind.CONV] for pair, row in rows.items()}
+    assert 1 / conv[8, 8].cycles_per_mac.value == pytest.approx(2.1, rel=0.01)
+    assert 1 / conv[4, 4].cycles_per_mac.value == pytest.approx(3.5, rel=0.01)
+    assert 1 / conv[2, 2].cycles_per_mac.value == pytest.approx(6.5, rel=0.01)
+    assert conv[8, 8].pj_per_mac.value == pytest.approx(10.3, rel=0.01)
+    assert conv[2, 8].pj_per_mac.value == pytest.approx(8.6, rel=0.01)
+    assert conv[4, 4].ns_per_mac.kind is Evidence.MEASURED
+    assert conv[2, 4].ns_per_mac.kind is Evidence.ESTIMATED
+
+
+def test_the_tensor_processor_is_as_fast_at_4_bits_as_at_8():
+    four, eight = (row.kernels[LayerKind.CONV] for row in width_digests(load_profile("qcs6490")))
+    assert four.ns_per_mac.value == eight.ns_per_mac.value == pytest.approx(1 / 4600)
+    assert four.cycles_per_mac is None
+    assert (four.ns_per_mac.kind, eight.ns_per_mac.kind) == ("estimated", "derived")
+
+
+def test_a_calibration_scales_the_digest_and_weakens_its_marks():
+    m4 = load_profile("cortex-m4")
+    fitted = m4.model_copy(
+        update={
+            "calibration": Calibration(
+                source="board",
+                kind=Evidence.DERIVED,
+                latency_scale={LayerKind.CONV: 2.0},
+                other_latency_scale=1.0,
+                energy_scale=3.0,
+                measurements=1,
+            )
+        }
+    )
+    before, after = (width_digests(p)[-1].kernels for p in (m4, fitted))
+    conv = LayerKind.CONV
+    assert after[conv].ns_per_mac.value == pytest.approx(2 * before[conv].ns_per_mac.value)
+    assert after[conv].pj_per_mac.value == pytest.approx(6 * before[conv].pj_per_mac.value)
+    assert after[conv].ns_per_mac.kind is Evidence.DERIVED
+    linear = LayerKind.LINEAR
+    assert after[linear].ns_per_mac.value == before[linear].ns_per_mac.value
 
 
 @pytest.mark.parametrize(

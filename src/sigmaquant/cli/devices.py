@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
 
+from sigmaquant.cli.devices_estimate import estimate_file
+from sigmaquant.cli.devices_fit import fit_device
 from sigmaquant.cli.options import Debug, Json
 from sigmaquant.cli.output import print_json, print_line, print_table
 from sigmaquant.devices import (
     Cell,
+    DeviceProfile,
     Evidence,
     WidthDigest,
     available_profiles,
     load_profile,
     width_digests,
 )
+from sigmaquant.devices.energy_models import Energy, PowerEnergy
+from sigmaquant.devices.profile import Uncertainty
 from sigmaquant.layers import LayerKind
 from sigmaquant.units import format_bytes
 
-devices = typer.Typer(no_args_is_help=True, help="List and show the devices.")
+devices = typer.Typer(
+    no_args_is_help=True, help="List, show and fit devices, or ask a vendor's estimator."
+)
 
 MARKS = {
     Evidence.MEASURED: "",
@@ -29,6 +36,10 @@ MARKS = {
     Evidence.ESTIMATED: "~",
 }
 """Printed behind a figure that was not measured on the device itself."""
+
+_SHORT_NAMES = {LayerKind.DEPTHWISE_CONV: "dw conv"}
+_BLANK = "-"
+_LEAST_NS = 0.01
 
 
 @devices.command("list")
@@ -49,6 +60,8 @@ def show_device(
 ) -> None:
     """Memory, latency and energy of one weight and one multiply-accumulate at each width.
 
+    Every figure is marked with how it is known.
+
     Example: sigmaquant devices show cortex-m4
     """
     profile = load_profile(name)
@@ -56,13 +69,44 @@ def show_device(
     if json:
         print_json([digest.model_dump(mode="json") for digest in digests])
         return
-    flash, ram = profile.memory.flash_bytes, profile.memory.ram_bytes
-    print_line(f"{profile.name}: {profile.title}, {profile.core} at {profile.clock.mhz:g} MHz")
-    print_line(f"flash {_size(flash)}, RAM {_size(ram)}; {profile.stack}")
-    if profile.notes:
-        print_line(profile.notes)
-    print_table(_columns(digests), [_row(digest, _kinds(digests)) for digest in digests])
+    for line in _header(profile):
+        print_line(line)
+    print_table(_columns(digests), list(_rows(digests)))
     print_line("marks: " + ", ".join(f"{m or 'none'} {kind.value}" for kind, m in MARKS.items()))
+
+
+devices.command("fit")(fit_device)
+devices.command("estimate")(estimate_file)
+
+
+def _header(profile: DeviceProfile) -> Iterator[str]:
+    """What the device is, and how far its figures can be trusted."""
+    clock = "" if profile.clock is None else f" at {profile.clock.mhz:g} MHz"
+    yield f"{profile.name}: {profile.title}, {profile.core}{clock}"
+    flash, ram = profile.memory.flash_bytes, profile.memory.ram_bytes
+    yield f"flash {_size(flash)}, RAM {_size(ram)}; {profile.stack}"
+    yield f"weights: {profile.weight_storage.container}; energy: {_power(profile.energy)}"
+    if profile.notes:
+        yield profile.notes
+    if profile.uncertainty is not None:
+        yield _uncertainty(profile.uncertainty)
+    if profile.calibration is not None:
+        yield f"calibrated: {profile.calibration.source}"
+
+
+def _power(energy: Energy) -> str:
+    if not isinstance(energy, PowerEnergy):
+        return "a sum over operations"
+    mark = MARKS[energy.kind]
+    idle = energy.idle
+    resting = "" if idle is None else f", {idle.mw:g}{MARKS[idle.kind]} mW idle"
+    return f"{energy.active_mw:g}{mark} mW active{resting}"
+
+
+def _uncertainty(uncertainty: Uncertainty) -> str:
+    worst = uncertainty.latency_worst_percent
+    at_most = "" if worst is None else f", at most {worst:g} %"
+    return f"latency error {uncertainty.latency_percent:g} %{at_most}: {uncertainty.source}"
 
 
 def _size(size: int | None) -> str:
@@ -75,18 +119,29 @@ def _kinds(digests: Sequence[WidthDigest]) -> list[LayerKind]:
 
 
 def _columns(digests: Sequence[WidthDigest]) -> list[str]:
-    names = [kind.removesuffix("_conv") for kind in _kinds(digests)]
-    units = ("ns/MAC", "pJ/MAC")
-    return ["bits", "stored\nbits", *(f"{unit}\n{name}" for unit in units for name in names)]
+    names = [_SHORT_NAMES.get(kind, str(kind)) for kind in _kinds(digests)]
+    units = (f"{_time_unit(digests)[0]}/MAC", "pJ/MAC")
+    figures = [f"{unit}\n{name}" for unit in units for name in names]
+    return ["bits", "input\nbits", "stored\nbits", *figures]
 
 
-def _row(digest: WidthDigest, kinds: Sequence[LayerKind]) -> list[str]:
-    kernels = [digest.kernels.get(kind) for kind in kinds]
-    times = ["-" if cells is None else _figure(cells.ns_per_mac) for cells in kernels]
-    energies = ["-" if cells is None else _figure(cells.pj_per_mac) for cells in kernels]
-    return [str(digest.weight_bits), _figure(digest.stored_bits), *times, *energies]
+def _time_unit(digests: Sequence[WidthDigest]) -> tuple[str, float]:
+    """Nanoseconds, or picoseconds where the device is that fast; the unit and how many a ns."""
+    times = [cells.ns_per_mac.value for digest in digests for cells in digest.kernels.values()]
+    return ("ns", 1.0) if max(times) >= _LEAST_NS else ("ps", 1000.0)
 
 
-def _figure(cell: Cell) -> str:
-    number = f"{cell.value:,.0f}" if cell.value >= 100 else f"{cell.value:.3g}"
+def _rows(digests: Sequence[WidthDigest]) -> Iterator[list[str]]:
+    kinds, (_, units_per_ns) = _kinds(digests), _time_unit(digests)
+    for digest in digests:
+        kernels = [digest.kernels.get(kind) for kind in kinds]
+        times = [_BLANK if c is None else _figure(c.ns_per_mac, units_per_ns) for c in kernels]
+        energies = [_BLANK if c is None else _figure(c.pj_per_mac) for c in kernels]
+        widths = [str(digest.weight_bits), str(digest.activation_bits)]
+        yield [*widths, _figure(digest.stored_bits), *times, *energies]
+
+
+def _figure(cell: Cell, factor: float = 1.0) -> str:
+    value = cell.value * factor
+    number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     return number + MARKS[cell.kind]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sigmaquant.costs.energy import layer_energy_uj, step_energy_uj
+from sigmaquant.costs.energy import layer_energy_uj, powered_energy_uj, step_energy_uj
 from sigmaquant.costs.flash import float_parameter_bytes, layer_flash_bytes
-from sigmaquant.costs.latency import layer_latency_ms, step_latency_ms
+from sigmaquant.costs.latency import layer_latency_ms, start_latency_ms, step_latency_ms
 from sigmaquant.costs.marks import cost_marks
 from sigmaquant.costs.ram import handled_elements, ram_steps
 from sigmaquant.costs.table import ChoiceCost, CostTable
@@ -46,7 +46,7 @@ def _layer_choices(layer: LayerSpec, profile: DeviceProfile) -> dict[int, dict[i
 def _choice(
     layer: LayerSpec, weight_bits: int, activation_bits: int, profile: DeviceProfile
 ) -> ChoiceCost:
-    latency_ms = layer_latency_ms(layer, weight_bits, profile)
+    latency_ms = layer_latency_ms(layer, weight_bits, activation_bits, profile)
     return ChoiceCost(
         flash_bytes=layer_flash_bytes(layer, weight_bits, profile.weight_storage),
         latency_ms=latency_ms,
@@ -56,7 +56,8 @@ def _choice(
 
 def _fixed_cost(table: LayerTable, profile: DeviceProfile) -> ChoiceCost:
     """Everything outside the layers with weights."""
-    latency_ms = energy_uj = 0.0
+    latency_ms = start_latency_ms(profile)
+    energy_uj = powered_energy_uj(latency_ms, profile)
     for step, elements in zip(table.steps, handled_elements(table), strict=True):
         if step.layer is None:
             step_ms = step_latency_ms(step, elements, profile)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 from sigmaquant.costs.flash import packed_weight_bytes
-from sigmaquant.devices.profile import DeviceProfile, PowerEnergy
+from sigmaquant.costs.traffic import layer_activation_bytes, layer_uses, step_bytes
+from sigmaquant.devices.energy_models import PowerEnergy
+from sigmaquant.devices.profile import DeviceProfile
 from sigmaquant.layers import LayerSpec, StepSpec
 
 _UJ_PER_PJ = 1e-6
-_FLOAT_BYTES = 4
 
 
 def layer_energy_uj(
@@ -22,28 +21,31 @@ def layer_energy_uj(
     """Energy of one layer for one sample; the output is taken to be as wide as the input."""
     energy = profile.energy
     if isinstance(energy, PowerEnergy):
-        return energy.active_mw * latency_ms
-    stored_bits = profile.activation_storage.bits[activation_bits]
-    activation_bytes = (math.prod(layer.input_shape) + layer.outputs) * stored_bits / 8
+        return powered_energy_uj(latency_ms, profile)
+    activation_bytes = layer_activation_bytes(layer, activation_bits, profile.activation_storage)
     weight_bytes = packed_weight_bytes(layer, weight_bits, profile.weight_storage)
-    uses = layer.macs / layer.kernel_elements / layer.outputs
+    uses = layer_uses(layer)
     picojoules = (
-        layer.macs * energy.pj_per_mac[weight_bits]
+        layer.executed_macs * energy.macs_at(activation_bits).pj_per_mac[weight_bits]
         + uses * weight_bytes * energy.pj_per_weight_byte
         + uses * activation_bytes * energy.pj_per_activation_byte
     )
-    return picojoules * _UJ_PER_PJ + energy.static_mw * latency_ms
+    return picojoules * _UJ_PER_PJ * profile.energy_scale + powered_energy_uj(latency_ms, profile)
 
 
 def step_energy_uj(
     step: StepSpec, elements: int, latency_ms: float, profile: DeviceProfile
 ) -> float:
-    """Energy of an operator without weights: its values are read once and written once.
+    """Energy of an operator without weights: its values are read once and written once."""
+    powered = powered_energy_uj(latency_ms, profile)
+    if isinstance(profile.energy, PowerEnergy):
+        return powered
+    picojoules = step_bytes(step, elements) * profile.energy.pj_per_activation_byte
+    return picojoules * _UJ_PER_PJ * profile.energy_scale + powered
 
-    A quantized value counts as one byte: the step's cost may not depend on the plan.
-    """
+
+def powered_energy_uj(latency_ms: float, profile: DeviceProfile) -> float:
+    """What the device takes for as long as it runs, whatever it computes: mW x ms = uJ."""
     energy = profile.energy
-    if isinstance(energy, PowerEnergy):
-        return energy.active_mw * latency_ms
-    moved_bytes = 2 * elements * (1 if step.quantized else _FLOAT_BYTES)
-    return moved_bytes * energy.pj_per_activation_byte * _UJ_PER_PJ + energy.static_mw * latency_ms
+    milliwatts = energy.active_mw if isinstance(energy, PowerEnergy) else energy.static_mw
+    return milliwatts * latency_ms * profile.energy_scale

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sigmaquant.devices.profile import WeightStorage
+import math
+
+from sigmaquant.devices.storage import WeightStorage
 from sigmaquant.layers import LayerSpec, LayerTable
 
 _SCALE_BYTES = 4  # float32, one an output channel
@@ -12,7 +14,7 @@ _FLOAT_BYTES = 4
 
 def packed_weight_bytes(layer: LayerSpec, weight_bits: int, storage: WeightStorage) -> int:
     """The layer's weights as stored, padded to whole bytes once."""
-    return -(-layer.weights * storage.bits[weight_bits] // 8)
+    return math.ceil(layer.weights * storage.bits[weight_bits] / 8)
 
 
 def layer_flash_bytes(layer: LayerSpec, weight_bits: int, storage: WeightStorage) -> int:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+
+from sigmaquant.devices.energy_models import OpsEnergy
 from sigmaquant.devices.evidence import Evidence, SourcedByWidth, weakest
-from sigmaquant.devices.profile import DeviceProfile, OpsEnergy
-from sigmaquant.layers import LayerTable
+from sigmaquant.devices.latency_models import CyclesModel, RooflineModel
+from sigmaquant.devices.profile import DeviceProfile
+from sigmaquant.layers import LayerKind, LayerTable, StepSpec
 
 
 def cost_marks(table: LayerTable, profile: DeviceProfile) -> dict[str, str]:
@@ -21,28 +25,73 @@ def cost_marks(table: LayerTable, profile: DeviceProfile) -> dict[str, str]:
 
 
 def _latency_evidence(table: LayerTable, profile: DeviceProfile) -> Evidence:
-    model = profile.latency
-    used = [profile.clock.kind, model.weight_fetch.kind]
-    used += [
-        _over_widths(model.kernels[kind], tuple(profile.supports[kind]))
-        for kind in {layer.kind for layer in table.layers}
-    ]
+    kinds = {layer.kind for layer in table.layers}
     others = [step for step in table.steps if step.layer is None]
-    if any(step.quantized for step in others):
-        used.append(model.other_operators.kind)
+    model = profile.latency
+    if isinstance(model, CyclesModel):
+        used = _cycles_evidence(kinds, others, model, profile)
+    else:
+        used = _roofline_evidence(kinds, others, model, profile)
     if not all(step.quantized for step in others):
-        used += [model.float_operators.kind, Evidence.ESTIMATED]
+        used.append(Evidence.ESTIMATED)
+    if profile.clock is not None:
+        used.append(profile.clock.kind)
+    if profile.calibration is not None:
+        used.append(profile.calibration.kind)
     return weakest(*used)
+
+
+def _cycles_evidence(
+    kinds: Iterable[LayerKind],
+    others: Iterable[StepSpec],
+    model: CyclesModel,
+    profile: DeviceProfile,
+) -> list[Evidence]:
+    used = [model.weight_fetch.kind]
+    for kind in kinds:
+        kernel = model.kernels[kind]
+        used += _by_activations(kind, profile, kernel.macs_at)
+        if kernel.unpack_first is not None and profile.reserve.weight_scratch_bytes:
+            used.append(_over_widths(kernel.unpack_first, kernel.unpack_first.cycles_per_weight))
+    operators = {True: model.other_operators, False: model.float_operators}
+    return used + [operators[step.quantized].kind for step in others]
+
+
+def _roofline_evidence(
+    kinds: Iterable[LayerKind],
+    others: Sequence[StepSpec],
+    model: RooflineModel,
+    profile: DeviceProfile,
+) -> list[Evidence]:
+    used = [model.weight_bandwidth.kind, model.activation_bandwidth.kind, model.overhead.kind]
+    for kind in kinds:
+        rates = model.rates[kind]
+        used += _by_activations(kind, profile, rates.macs_at)
+    if others and model.operator_bandwidth is not None:
+        used.append(model.operator_bandwidth.kind)
+    return used
 
 
 def _energy_evidence(table: LayerTable, profile: DeviceProfile, latency: Evidence) -> Evidence:
     energy = profile.energy
-    if isinstance(energy, OpsEnergy):
-        kinds = {layer.kind for layer in table.layers}
-        widths = {bits for kind in kinds for bits in profile.supports[kind]}
-        return weakest(_over_widths(energy, tuple(widths)), latency)
-    return weakest(energy.kind, latency)
+    if not isinstance(energy, OpsEnergy):
+        return weakest(energy.kind, latency)
+    used = [latency]
+    for kind in {layer.kind for layer in table.layers}:
+        used += _by_activations(kind, profile, energy.macs_at)
+    return weakest(*used)
 
 
-def _over_widths(figures: SourcedByWidth, widths: tuple[int, ...]) -> Evidence:
+def _by_activations(
+    kind: LayerKind, profile: DeviceProfile, figures_at: Callable[[int], SourcedByWidth]
+) -> list[Evidence]:
+    """Evidence of every (weight, activation) pair that the device offers for this kind."""
+    return [
+        figures_at(activation_bits).kind_at(weight_bits)
+        for weight_bits, inputs in profile.supports[kind].items()
+        for activation_bits in inputs
+    ]
+
+
+def _over_widths(figures: SourcedByWidth, widths: Iterable[int]) -> Evidence:
     return weakest(*(figures.kind_at(bits) for bits in widths))

@@ -8,7 +8,7 @@ known, and a new device is a file, not code.
 
 from sigmaquant.devices.digest import Cell, KernelCells, WidthDigest, width_digests
 from sigmaquant.devices.evidence import Evidence, weakest
-from sigmaquant.devices.loading import available_profiles, load_profile
+from sigmaquant.devices.loading import available_profiles, load_profile, profile_path
 from sigmaquant.devices.profile import DeviceProfile
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "WidthDigest",
     "available_profiles",
     "load_profile",
+    "profile_path",
     "weakest",
     "width_digests",
 ]

@@ -17,8 +17,8 @@ def available_profiles() -> tuple[str, ...]:
     return tuple(sorted(file.stem for file in _SHIPPED.glob("*.toml")))
 
 
-def load_profile(name_or_path: str | Path) -> DeviceProfile:
-    """The profile of a shipped device, or of a TOML file.
+def profile_path(name_or_path: str | Path) -> Path:
+    """The TOML file of a shipped device, or the path itself.
 
     Args:
         name_or_path: a name from ``available_profiles``; what ends in ``.toml``, or is a ``Path``,
@@ -26,10 +26,9 @@ def load_profile(name_or_path: str | Path) -> DeviceProfile:
 
     Raises:
         DeviceError: no shipped device of that name.
-        ConfigError: a file that cannot be read or does not fit the schema.
     """
     if isinstance(name_or_path, Path) or name_or_path.endswith(".toml"):
-        return load_toml(name_or_path, DeviceProfile)
+        return Path(name_or_path)
     shipped = available_profiles()
     if name_or_path not in shipped:
         near = difflib.get_close_matches(name_or_path, shipped, n=1, cutoff=0.0)
@@ -37,4 +36,17 @@ def load_profile(name_or_path: str | Path) -> DeviceProfile:
             f"unknown device {name_or_path!r}; did you mean {near[0]!r}? "
             f"Shipped: {', '.join(shipped)}. The path of a TOML file works too"
         )
-    return load_toml(_SHIPPED / f"{name_or_path}.toml", DeviceProfile)
+    return _SHIPPED / f"{name_or_path}.toml"
+
+
+def load_profile(name_or_path: str | Path) -> DeviceProfile:
+    """The profile of a shipped device, or of a TOML file.
+
+    Args:
+        name_or_path: as ``profile_path`` takes it.
+
+    Raises:
+        DeviceError: no shipped device of that name.
+        ConfigError: a file that cannot be read or does not fit the schema.
+    """
+    return load_toml(profile_path(name_or_path), DeviceProfile)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import pydantic
 
 from sigmaquant.artifact import Frozen
 from sigmaquant.bitplan import ActivationBits, WeightBits
-from sigmaquant.devices.evidence import Sourced, SourcedByWidth
+from sigmaquant.devices.energy_models import Energy, OpsEnergy
+from sigmaquant.devices.evidence import Sourced
+from sigmaquant.devices.figures import Figure, PositiveFigure, Text
+from sigmaquant.devices.latency_models import CyclesModel, Latency
+from sigmaquant.devices.storage import ActivationStorage, Memory, Reserve, WeightStorage
 from sigmaquant.layers import LayerKind
 
-Text = Annotated[str, pydantic.Field(min_length=1)]
-Figure = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
-PositiveFigure = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
-StoredBits = Annotated[int, pydantic.Field(ge=2, le=16)]
+SupportedActivations = Annotated[tuple[ActivationBits, ...], pydantic.Field(min_length=1)]
+SupportedWidths = Annotated[dict[WeightBits, SupportedActivations], pydantic.Field(min_length=1)]
 
 
 class Clock(Sourced):
@@ -24,119 +26,38 @@ class Clock(Sourced):
     mhz: PositiveFigure
 
 
-class Memory(Sourced):
-    """Sizes of the memories; None where a size is not known and no limit follows."""
-
-    flash_bytes: pydantic.PositiveInt | None = None
-    ram_bytes: pydantic.PositiveInt | None = None
-
-
-class Reserve(Sourced):
-    """Memory that a network cannot have: code in flash; stack and scratch in RAM."""
-
-    flash_bytes: pydantic.NonNegativeInt
-    ram_bytes: pydantic.NonNegativeInt
-
-
-class WeightStorage(SourcedByWidth):
-    """Bits that a weight of each width takes in flash: its width, or a wider container."""
-
-    bits: dict[WeightBits, StoredBits]
-
-    @pydantic.model_validator(mode="after")
-    def _container_holds_the_value(self) -> Self:
-        _reject_narrow_containers(self.bits)
-        return self
-
-
-class ActivationStorage(Sourced):
-    """Bits that an activation of each width takes in RAM."""
-
-    bits: dict[ActivationBits, StoredBits]
-
-    @pydantic.model_validator(mode="after")
-    def _container_holds_the_value(self) -> Self:
-        _reject_narrow_containers(self.bits)
-        return self
-
-
-class KernelCycles(SourcedByWidth):
-    """Cycles of one operator kind: a sum over what its kernel does.
+class Uncertainty(Sourced):
+    """How far predictions lie from what boards measure.
 
     Attributes:
-        cycles_per_mac: by weight width; dot products are counted in whole blocks.
-        dot_product_block: the kernel pads each dot product to a multiple of this.
-        cycles_per_patch_element: for each input value gathered for a dot product (im2col).
-        cycles_per_output: for each output value: bias, requantization, store.
-        cycles_per_weight: by weight width, for weights unpacked to RAM once a layer; empty where
-            the kernel unpacks in registers, within ``cycles_per_mac``.
-        cycles_per_layer: for each call.
+        latency_percent: half of the networks lie nearer than this.
+        latency_worst_percent: the farthest.
+        energy_percent: as ``latency_percent``.
     """
 
-    cycles_per_mac: dict[WeightBits, PositiveFigure]
-    dot_product_block: pydantic.PositiveInt = 1
-    cycles_per_patch_element: Figure = 0.0
-    cycles_per_output: Figure = 0.0
-    cycles_per_weight: dict[WeightBits, Figure] = pydantic.Field(default_factory=dict)
-    cycles_per_layer: Figure = 0.0
+    latency_percent: Figure
+    latency_worst_percent: Figure | None = None
+    energy_percent: Figure | None = None
 
 
-class WeightFetch(Sourced):
-    """Cycles to bring stored weights from flash, each byte once a layer."""
+class Calibration(Sourced):
+    """Factors on the model's times and energies, from measurements of the user's own board.
 
-    cycles_per_byte: Figure
-
-
-class ElementCycles(Sourced):
-    """Cycles for each value that an operator without weights handles."""
-
-    cycles_per_element: Figure
-
-
-class CyclesModel(Frozen):
-    """Latency as processor cycles, by operator kind.
+    Written by ``sigmaquant devices fit``; the figures of the models stay as they were.
 
     Attributes:
-        kernels: operators with weights.
-        weight_fetch: on top of every kernel.
-        other_operators: quantized operators without weights: add, pool, concat.
-        float_operators: operators that stay float32.
+        latency_scale: on layers, by operator kind.
+        other_latency_scale: on everything else.
+        energy_scale: on all energies, after the time.
+        measurements: rows that were fitted.
+        left_out_percent: median error of rows predicted from all others; None with one row.
     """
 
-    model: Literal["cycles"]
-    kernels: dict[LayerKind, KernelCycles]
-    weight_fetch: WeightFetch
-    other_operators: ElementCycles
-    float_operators: ElementCycles
-
-
-class PowerEnergy(Sourced):
-    """Energy as active power times latency: the power is the same whatever is computed."""
-
-    model: Literal["power"]
-    active_mw: PositiveFigure
-
-
-class OpsEnergy(SourcedByWidth):
-    """Energy as a sum over operations, for hardware whose datapath scales with the width.
-
-    Attributes:
-        pj_per_mac: by weight width.
-        pj_per_weight_byte: for each stored weight byte, read once a layer.
-        pj_per_activation_byte: for each byte of a layer's input and output, moved once.
-        static_mw: leakage and clock, for as long as the network runs.
-    """
-
-    model: Literal["ops"]
-    pj_per_mac: dict[WeightBits, PositiveFigure]
-    pj_per_weight_byte: Figure
-    pj_per_activation_byte: Figure
-    static_mw: Figure
-
-
-Energy = Annotated[PowerEnergy | OpsEnergy, pydantic.Field(discriminator="model")]
-SupportedActivations = Annotated[tuple[ActivationBits, ...], pydantic.Field(min_length=1)]
-SupportedWidths = Annotated[dict[WeightBits, SupportedActivations], pydantic.Field(min_length=1)]
+    latency_scale: dict[LayerKind, PositiveFigure]
+    other_latency_scale: PositiveFigure
+    energy_scale: PositiveFigure = 1.0
+    measurements: pydantic.PositiveInt
+    left_out_percent: Figure | None = None
 
 
 class DeviceProfile(Frozen):
@@ -148,7 +69,10 @@ class DeviceProfile(Frozen):
         core: processor or datapath.
         stack: the kernels that the figures are of.
         notes: what a user has to know before trusting the figures.
+        clock: needed by the latency model "cycles".
         supports: activation widths that run, by operator kind and weight width.
+        uncertainty: None where nothing was ever compared.
+        calibration: None where no board was measured.
     """
 
     name: Text
@@ -156,60 +80,90 @@ class DeviceProfile(Frozen):
     core: Text
     stack: Text
     notes: str = ""
-    clock: Clock
+    clock: Clock | None = None
     memory: Memory
     reserve: Reserve
     supports: Annotated[dict[LayerKind, SupportedWidths], pydantic.Field(min_length=1)]
     weight_storage: WeightStorage
     activation_storage: ActivationStorage
-    latency: CyclesModel
+    latency: Latency
     energy: Energy
+    uncertainty: Uncertainty | None = None
+    calibration: Calibration | None = None
 
     @property
     def usable_flash_bytes(self) -> int | None:
         """Flash left for a network; None where the size is not known."""
-        return _less(self.memory.flash_bytes, self.reserve.flash_bytes)
+        size = self.memory.flash_bytes
+        return None if size is None else max(0, size - self.reserve.flash_bytes)
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Weight widths that some operator runs at, ascending."""
         return tuple(sorted({bits for widths in self.supports.values() for bits in widths}))
 
+    def activation_widths(self, kind: LayerKind) -> tuple[int, ...]:
+        """Activation widths that some weight width of this kind runs with, ascending."""
+        return tuple(sorted({bits for own in self.supports[kind].values() for bits in own}))
+
+    def latency_scale(self, kind: LayerKind) -> float:
+        """The board's time over the model's, for layers of this kind; 1 if none was measured."""
+        return 1.0 if self.calibration is None else self.calibration.latency_scale.get(kind, 1.0)
+
+    @property
+    def other_latency_scale(self) -> float:
+        """As ``latency_scale``, of everything that is not a layer."""
+        return 1.0 if self.calibration is None else self.calibration.other_latency_scale
+
+    @property
+    def energy_scale(self) -> float:
+        """The board's energy over the model's; 1 if none was measured."""
+        return 1.0 if self.calibration is None else self.calibration.energy_scale
+
+    @pydantic.model_validator(mode="after")
+    def _cycles_have_a_clock(self) -> Self:
+        if isinstance(self.latency, CyclesModel) and self.clock is None:
+            raise ValueError("latency in cycles needs a clock: add [clock] with mhz")
+        return self
+
     @pydantic.model_validator(mode="after")
     def _figures_cover_what_is_supported(self) -> Self:
         for kind, widths in self.supports.items():
-            if kind not in self.latency.kernels:
-                raise ValueError(f"there is no latency.kernels.{kind}, though supports.{kind} is")
-            activation_widths = {bits for choices in widths.values() for bits in choices}
-            for name, figures in self._figures_by_weight_width(kind).items():
-                _require(widths, figures, name, kind)
+            self._require_kind(kind)
+            activation_widths = self.activation_widths(kind)
+            for activation_bits in activation_widths:
+                asked = [w for w, inputs in widths.items() if activation_bits in inputs]
+                for name, figures in self._tables(kind, activation_bits).items():
+                    _require(asked, figures, name, kind)
+            _require(widths, self.weight_storage.bits, "weight_storage.bits", kind)
             stored = self.activation_storage.bits
             _require(activation_widths, stored, "activation_storage.bits", kind)
         return self
 
-    def _figures_by_weight_width(self, kind: LayerKind) -> dict[str, Container[int]]:
+    @pydantic.model_validator(mode="after")
+    def _unpacked_weights_have_a_kernel(self) -> Self:
+        if isinstance(self.latency, CyclesModel):
+            for kind, kernel in self.latency.kernels.items():
+                if kernel.unpack_first is not None and 8 not in kernel.cycles_per_mac:
+                    raise ValueError(
+                        f"latency.kernels.{kind}.unpack_first runs the kernel for 8 bits, but "
+                        "cycles_per_mac lacks 8 bits"
+                    )
+        return self
+
+    def _require_kind(self, kind: LayerKind) -> None:
+        model = self.latency
+        cycles = isinstance(model, CyclesModel)
+        if kind not in (model.kernels if isinstance(model, CyclesModel) else model.rates):
+            name = "kernels" if cycles else "rates"
+            raise ValueError(f"there is no latency.{name}.{kind}, though supports.{kind} is")
+
+    def _tables(self, kind: LayerKind, activation_bits: int) -> dict[str, Container[int]]:
         """Every table that a layer of this kind reads at its weight width, by its place."""
-        kernel = self.latency.kernels[kind]
-        figures: dict[str, Container[int]] = {
-            "weight_storage.bits": self.weight_storage.bits,
-            f"latency.kernels.{kind}.cycles_per_mac": kernel.cycles_per_mac,
-        }
-        if kernel.cycles_per_weight:
-            figures[f"latency.kernels.{kind}.cycles_per_weight"] = kernel.cycles_per_weight
+        tables: dict[str, Container[int]] = dict(self.latency.tables(kind, activation_bits))
         if isinstance(self.energy, OpsEnergy):
-            figures["energy.pj_per_mac"] = self.energy.pj_per_mac
-        return figures
-
-
-def _less(size: int | None, reserve: int) -> int | None:
-    return None if size is None else max(0, size - reserve)
-
-
-def _reject_narrow_containers(bits: dict[int, int]) -> None:
-    narrow = [(width, stored) for width, stored in bits.items() if stored < width]
-    if narrow:
-        width, stored = narrow[0]
-        raise ValueError(f"a value of {width} bits does not fit into {stored} bits")
+            tables["energy.pj_per_mac"] = self.energy.macs_at(activation_bits).pj_per_mac
+        return tables
 
 
 def _require(widths: Iterable[int], figures: Container[int], name: str, kind: LayerKind) -> None:

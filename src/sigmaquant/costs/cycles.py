@@ -1,0 +1,63 @@
+"""Cycles of a layer by the latency model "cycles": the best of the kernels that fit."""
+
+from __future__ import annotations
+
+from sigmaquant.costs.flash import packed_weight_bytes
+from sigmaquant.costs.traffic import layer_uses
+from sigmaquant.devices.latency_models import CyclesModel
+from sigmaquant.devices.profile import DeviceProfile
+from sigmaquant.layers import LayerSpec
+
+_UNPACKED_BITS = 8
+
+
+def layer_cycles(
+    layer: LayerSpec,
+    weight_bits: int,
+    activation_bits: int,
+    model: CyclesModel,
+    profile: DeviceProfile,
+) -> float:
+    """Cycles of one layer for one sample, by the faster of the kernels that can run it."""
+    stored_bytes = packed_weight_bytes(layer, weight_bits, profile.weight_storage)
+    kernels = [_packed_cycles(layer, weight_bits, activation_bits, model)]
+    if layer.weights <= profile.reserve.weight_scratch_bytes:
+        kernels += _unpack_first_cycles(layer, weight_bits, activation_bits, model)
+    return min(kernels) + layer_uses(layer) * stored_bytes * model.weight_fetch.cycles_per_byte
+
+
+def _packed_cycles(
+    layer: LayerSpec, weight_bits: int, activation_bits: int, model: CyclesModel
+) -> float:
+    """The sum described at ``KernelCycles``.
+
+    Outputs follow from the MACs, which cover every place a shared layer is used; what is paid for
+    each use scales with them.
+    """
+    kernel = model.kernels[layer.kind]
+    block = kernel.dot_product_block
+    outputs = layer.executed_macs / layer.kernel_elements
+    padded_length = -(-layer.kernel_elements // block) * block
+    patch_elements = outputs / layer.channels * layer.kernel_elements * layer.groups
+    cycles_per_use = (
+        layer.weights * kernel.cycles_per_weight.get(weight_bits, 0.0) + kernel.cycles_per_layer
+    )
+    return (
+        outputs * padded_length * kernel.macs_at(activation_bits).cycles_per_mac[weight_bits]
+        + patch_elements * kernel.cycles_per_patch_element
+        + outputs * kernel.cycles_per_output
+        + layer_uses(layer) * cycles_per_use
+    )
+
+
+def _unpack_first_cycles(
+    layer: LayerSpec, weight_bits: int, activation_bits: int, model: CyclesModel
+) -> list[float]:
+    """One figure where the device has such a kernel for this width, else none."""
+    kernel = model.kernels[layer.kind]
+    unpacking = kernel.unpack_first
+    runs_8_bits = _UNPACKED_BITS in kernel.macs_at(activation_bits).cycles_per_mac
+    if unpacking is None or weight_bits not in unpacking.cycles_per_weight or not runs_8_bits:
+        return []
+    expanded = layer_uses(layer) * layer.weights * unpacking.cycles_per_weight[weight_bits]
+    return [_packed_cycles(layer, _UNPACKED_BITS, activation_bits, model) + expanded]

@@ -1,0 +1,42 @@
+"""``sigmaquant devices estimate``."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import sigmaquant as sq
+from sigmaquant.bitplan import BitPlan
+
+ABSENT = any(importlib.util.find_spec(name) is None for name in ("ethosu", "ai_edge_litert"))
+
+
+@pytest.mark.skipif(ABSENT, reason="Vela or LiteRT is not installed")
+def test_an_exported_file_is_estimated(sigmaquant: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4)).eval()
+    network = sq.capture(model, torch.zeros(1, 3, 8, 8))
+    plan = BitPlan.uniform(network.table, 8)
+    path = tmp_path / "model.tflite"
+    samples = [torch.randn(16, 3, 8, 8)]
+    sq.export(sq.quantize(network, plan, samples), path, format="tflite", samples=samples)
+    shown = sigmaquant("devices", "estimate", str(path))
+    assert shown.code == 0, shown.err
+    assert "Conv2D" in shown.out
+    assert "ms, estimated by Vela" in shown.out
+    found = json.loads(sigmaquant("devices", "estimate", str(path), "--json").out)
+    operators = sum(each["latency_ms"] for each in found["operators"])
+    assert operators == pytest.approx(found["latency_ms"])
+    assert found["target"] == "ethos-u55-128"
+
+
+def test_an_unknown_tool_is_refused(sigmaquant: Any) -> None:
+    ended = sigmaquant("devices", "estimate", "model.tflite", "--with", "crystal-ball")
+    assert ended.code == 2
+    assert "unknown estimator 'crystal-ball'; there is vela" in ended.err

@@ -1,0 +1,144 @@
+"""The alternatives of the latency models by hand: unpacking first, narrow inputs, rooflines."""
+
+from __future__ import annotations
+
+import pytest
+
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.costs import cost_table
+from sigmaquant.devices import Evidence, load_profile
+from sigmaquant.devices.profile import Calibration
+from sigmaquant.layers import WIDTHS, LayerKind, StepSpec
+
+M4 = load_profile("cortex-m4")
+QCS = load_profile("qcs6490")
+MPIC = load_profile("mpic")
+ETHOS = load_profile("ethos-u55-128")
+
+
+def only(table, profile, weight_bits, activation_bits=8):
+    return cost_table(table, profile).choices["only"][weight_bits][activation_bits]
+
+
+def with_scratch(size):
+    reserve = M4.reserve.model_copy(update={"weight_scratch_bytes": size})
+    return M4.model_copy(update={"reserve": reserve})
+
+
+# Unpacking first: 432 weights, 16 x 32 x 32 outputs, dot products of 27 padded to 32.
+
+
+def test_unpacking_first_is_taken_where_it_is_faster_and_fits(one_layer):
+    table = one_layer("conv")
+    shared = 1024 * 27 * 4.4 + 16384 * 26 + 1290
+    as_8_bits = (16384 * 32 * 1.59 + shared + 432 * 4.0 + 378 * 0.33) / 120_000
+    assert only(table, with_scratch(432), 7).latency_ms == pytest.approx(as_8_bits)
+    assert only(table, with_scratch(431), 7) == only(table, M4, 7)
+    assert only(table, with_scratch(432), 7).latency_ms < only(table, M4, 7).latency_ms
+
+
+def test_the_packed_kernel_stays_where_it_is_faster(one_layer):
+    for bits in (2, 4, 8):
+        assert only(one_layer("conv"), with_scratch(432), bits) == only(one_layer("conv"), M4, bits)
+
+
+def test_with_scratch_no_width_of_a_convolution_is_much_slower_than_8_bits(one_layer):
+    times = [only(one_layer("conv"), with_scratch(4096), bits).latency_ms for bits in WIDTHS]
+    assert max(times) < 1.01 * times[-1]
+
+
+# Narrow inputs
+
+
+def test_narrow_inputs_have_figures_of_their_own(one_layer):
+    table, macs = one_layer("conv"), 442_368
+    for bits, inputs, cycles in ((4, 8, 0.435), (4, 4, 0.286), (2, 2, 0.154)):
+        choice = only(table, MPIC, bits, inputs)
+        assert choice.latency_ms == pytest.approx(macs * cycles / 250_000)
+        assert choice.energy_uj == pytest.approx(5.38 * choice.latency_ms)
+    assert set(cost_table(table, MPIC).choices["only"][8]) == {8}
+
+
+# Roofline
+
+
+def test_arithmetic_bounds_a_convolution_and_data_a_linear_layer(one_layer):
+    conv = only(one_layer("conv"), ETHOS, 8)
+    assert conv.latency_ms == pytest.approx(442_368 / 45.2e6)
+    linear = only(one_layer("linear"), ETHOS, 4)
+    assert linear.latency_ms == pytest.approx(328 / 0.47e6 + 74 / 3.73e6)
+    assert linear.latency_ms < only(one_layer("linear"), ETHOS, 8).latency_ms
+
+
+def test_4_bits_take_the_arithmetic_of_8_and_half_the_bytes(one_layer):
+    for kind in ("conv", "linear"):
+        four, eight = (only(one_layer(kind), QCS, bits) for bits in (4, 8))
+        assert four.latency_ms <= eight.latency_ms
+        assert four.flash_bytes < eight.flash_bytes
+    linear = [only(one_layer("linear"), QCS, bits).latency_ms for bits in (4, 8)]
+    assert linear == pytest.approx([(320 + 74) / 19e6, (640 + 74) / 19e6])
+
+
+def test_a_network_pays_the_overhead_once(resnet8):
+    fixed = cost_table(resnet8, QCS).fixed
+    other_bytes = 2 * (16 * 32 * 32 + 32 * 16 * 16 + 64 * 8 * 8 + 64 * 8 * 8)
+    assert fixed.latency_ms == pytest.approx(0.69 + other_bytes / 19e6)
+
+
+def test_a_layer_pays_its_overhead_at_each_use(one_layer):
+    overhead = QCS.latency.overhead.model_copy(update={"layer_us": 5.0})
+    latency = QCS.latency.model_copy(update={"overhead": overhead})
+    slow = QCS.model_copy(update={"latency": latency})
+    once = one_layer("conv")
+    twice = one_layer("conv", macs=2 * once.layers[0].macs)
+    for table, uses in ((once, 1), (twice, 2)):
+        difference = only(table, slow, 8).latency_ms - only(table, QCS, 8).latency_ms
+        assert difference == pytest.approx(uses * 0.005)
+
+
+def test_operators_without_weights_move_their_values_at_their_own_bandwidth(one_layer):
+    table = one_layer("conv")
+    add = StepSpec(
+        name="relu",
+        operator="relu",
+        layer=None,
+        live=("out",),
+        output="out",
+        quantized=True,
+    )
+    table = table.model_copy(update={"steps": (*table.steps, add)})
+    assert cost_table(table, ETHOS).fixed.latency_ms == pytest.approx(2 * 16384 / 0.67e6)
+
+
+def test_marks_of_a_roofline_are_those_of_its_weakest_figure(one_layer):
+    marks = cost_table(one_layer("conv"), QCS).marks
+    assert marks["latency_ms"] == "estimated"  # of 4 bits
+    eight_only = QCS.model_copy(update={"supports": {LayerKind.CONV: {8: (8,)}}})
+    assert cost_table(one_layer("conv"), eight_only).marks["latency_ms"] == "derived"
+    assert cost_table(one_layer("conv"), ETHOS).marks["latency_ms"] == "estimated"
+
+
+# Calibration
+
+
+def test_a_calibration_scales_times_by_kind_and_energies_alike(resnet8):
+    calibration = Calibration(
+        source="board",
+        kind=Evidence.DERIVED,
+        latency_scale={LayerKind.CONV: 2.0, LayerKind.LINEAR: 3.0},
+        other_latency_scale=4.0,
+        energy_scale=5.0,
+        measurements=2,
+    )
+    for profile in (M4, QCS):
+        plain = cost_table(resnet8, profile)
+        fitted = cost_table(resnet8, profile.model_copy(update={"calibration": calibration}))
+        for layer, factor in (("conv1", 2), ("fc", 3)):
+            before, after = (costs.choices[layer][8][8] for costs in (plain, fitted))
+            assert after.latency_ms == pytest.approx(factor * before.latency_ms)
+            assert after.flash_bytes == before.flash_bytes
+        assert fitted.fixed.latency_ms == pytest.approx(4 * plain.fixed.latency_ms)
+    energy = cost_table(resnet8, M4.model_copy(update={"calibration": calibration}))
+    plan = BitPlan.uniform(resnet8, 8)
+    totals = energy.totals(plan)
+    assert totals["energy_uj"] == pytest.approx(5 * 41.7 * totals["latency_ms"])
