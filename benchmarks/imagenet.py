@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import assets
+from benchmarks.arguments import names_of
 from benchmarks.assets import PROJECT_ROOT
 from benchmarks.measuring import Candidate, FileMeter, TestData
 from benchmarks.networks import NETWORKS, load_network
@@ -155,16 +156,18 @@ def run(name: str, resume: bool) -> None:
 def main() -> int:
     """Parse the command line and run; the exit code is the error's where one is raised."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.imagenet", description=__doc__)
-    parser.add_argument("--networks", default=",".join(NAMES), help="separated by commas")
+    parser.add_argument(
+        "--networks", type=names_of(NAMES), default=NAMES, help=f"out of {','.join(NAMES)}"
+    )
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     options = parser.parse_args()
-    names = options.networks.split(",")
-    resumed = [options.resume, *[True] * (len(names) - 1)]
+    # What follows the first network adds to its rows.
+    resumed = [options.resume, *[True] * (len(options.networks) - 1)]
     # A process for each network, so that each has its own peak memory.
     fresh_process = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, fresh_process, max_tasks_per_child=1) as pool:
-            list(pool.map(run, names, resumed))
+            list(pool.map(run, options.networks, resumed))
     except SigmaQuantError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

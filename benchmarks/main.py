@@ -14,6 +14,7 @@ import sys
 
 import torch
 
+from benchmarks.arguments import names_of
 from benchmarks.assets import PROJECT_ROOT
 from benchmarks.cifar_bench import CifarBench, Settings
 from benchmarks.recording import Recorder, begin
@@ -87,20 +88,11 @@ def run(networks: tuple[str, ...], *, quick: bool, resume: bool) -> None:
     print(f"rows are in {folder / name}.json")
 
 
-def _networks(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    unknown = set(names) - set(NETWORKS)
-    if unknown:
-        known = ", ".join(NETWORKS)
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {known}")
-    return names
-
-
 def main() -> int:
     """Parse the command line and run; the exit code is the error's where one is raised."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.main", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few images of ResNet-20 only")
-    parser.add_argument("--networks", type=_networks, help=f"out of {','.join(NETWORKS)}")
+    parser.add_argument("--networks", type=names_of(NETWORKS), help=f"out of {','.join(NETWORKS)}")
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     options = parser.parse_args()
     networks = options.networks or (QUICK_NETWORKS if options.quick else NETWORKS)

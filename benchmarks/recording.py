@@ -56,9 +56,7 @@ def begin(fresh: BenchResult, folder: Path, resume: bool) -> BenchResult:
 
 
 def _summary(row: BenchRow) -> str:
-    parts = [
-        f"{row.network:10} {row.variant:24} {row.value:6.2f} % ({row.value - row.float_value:+.2f})"
-    ]
+    parts = [f"{row.network:10} {row.variant:24} {row.value:6.2f} % ({row.against_float:+.2f})"]
     if row.file_bytes is not None:
         parts.append(f"{row.file_bytes:>9,} bytes")
     if row.latency_ratio_float is not None:

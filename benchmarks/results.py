@@ -38,8 +38,9 @@ class BenchRow(Frozen):
     Attributes:
         network: name in the catalogue of networks.
         variant: such as "greedy 1/8".
-        metric: what ``value`` is, with its unit, such as "top1_percent"; more is better.
-        value: measured on the exported file, in the runtime.
+        metric: what ``value`` is, with its unit, such as "top1_percent"; more is better, but of
+            times less.
+        value: measured on the exported file in the runtime, or by others on a board.
         float_value: the same of the fp32 network.
         weight_bits_mean: bits a weight, averaged over the weights.
         flash_bytes: packed weights, scales and biases.
@@ -61,13 +62,14 @@ class BenchRow(Frozen):
         nll_nats: mean negative log-likelihood of the test labels.
         objective_gap: how far the plan's summed score lies above the least possible, as a share
             of that.
+        predicted_ms: time on a device, by what its profile was calibrated with.
     """
 
     network: str
     variant: str
     metric: str
     value: float
-    float_value: float
+    float_value: float | None
     weight_bits_mean: float | None = None
     flash_bytes: int | None = None
     file_bytes: int | None = None
@@ -87,6 +89,12 @@ class BenchRow(Frozen):
     weight_bytes: int | None = None
     nll_nats: float | None = None
     objective_gap: float | None = None
+    predicted_ms: dict[str, float] | None = None
+
+    @property
+    def against_float(self) -> float | None:
+        """How much more ``value`` is than the fp32 network's."""
+        return None if self.float_value is None else self.value - self.float_value
 
 
 class BenchResult(Frozen):

@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.assets import PROJECT_ROOT
+from benchmarks.boards_table import boards_lines
 from benchmarks.results import BenchResult, BenchRow, all_results
 from benchmarks.rivals.table import rivals_lines
 from sigmaquant.artifact import written_atomically
-from sigmaquant.errors import DataError
+from sigmaquant.errors import DataError, SigmaQuantError
 
 PAGE = PROJECT_ROOT / "docs" / "BENCHMARKS.md"
 
@@ -28,6 +29,10 @@ def _number(template: str, value: float | None) -> str:
     return _BLANK if value is None else template.format(value)
 
 
+def _mib(size_bytes: int | None) -> str:
+    return _BLANK if size_bytes is None else f"{size_bytes / 2**20:,.0f}"
+
+
 def _seconds(row: BenchRow) -> str:
     return ", ".join(f"{stage} {value:.3g}" for stage, value in row.seconds.items()) or _BLANK
 
@@ -37,7 +42,7 @@ COLUMNS: dict[str, Callable[[BenchRow], str]] = {
     "variant": lambda row: row.variant,
     "metric": lambda row: row.metric,
     "value": lambda row: _number("{:.2f}", row.value),
-    "against fp32": lambda row: _number("{:+.2f}", row.value - row.float_value),
+    "against fp32": lambda row: _number("{:+.2f}", row.against_float),
     "bits a weight": lambda row: _number("{:.2f}", row.weight_bits_mean),
     "plan bytes": lambda row: _number("{:,}", row.flash_bytes),
     "file bytes": lambda row: _number("{:,}", row.file_bytes),
@@ -46,6 +51,11 @@ COLUMNS: dict[str, Callable[[BenchRow], str]] = {
     "in batches": lambda row: _number("{:.2f}", row.latency_ratio_float_batch32),
     "seconds": _seconds,
 }
+
+RARE_COLUMNS: dict[str, Callable[[BenchRow], str]] = {
+    "peak MiB": lambda row: _mib(row.peak_memory_bytes),
+}
+"""Columns of tables in which some row has the figure."""
 
 
 def rendered(page: str, results: Iterable[BenchResult]) -> str:
@@ -76,12 +86,35 @@ def _table(bench: str, results: dict[str, BenchResult]) -> str:
 
 def _rows_as_lines(result: BenchResult) -> list[str]:
     """A line for each row."""
-    lines = ["", _line(list(COLUMNS)), _line(["---"] * len(COLUMNS))]
-    lines += (_line([cell(row) for cell in COLUMNS.values()]) for row in result.rows)
+    rare = {
+        name: cell
+        for name, cell in RARE_COLUMNS.items()
+        if any(cell(row) != _BLANK for row in result.rows)
+    }
+    columns = {**COLUMNS, **rare}
+    lines = ["", _line(list(columns)), _line(["---"] * len(columns))]
+    lines += (_line([cell(row) for cell in columns.values()]) for row in result.rows)
     return lines
 
 
-BODIES: dict[str, Callable[[BenchResult], list[str]]] = {"rivals": rivals_lines}
+def _scores_lines(result: BenchResult) -> list[str]:
+    """A line for each metric, its time beside the reference's."""
+    lines = ["", _line(_SCORES_COLUMNS), _line(["---"] * len(_SCORES_COLUMNS))]
+    for row in result.rows:
+        reference = result.row(row.network, "loss")
+        times = reference.seconds["score"] / row.seconds["score"] if reference else None
+        cells = [row.network, row.variant, f"{row.samples}", f"{row.seconds['score']:.1f}"]
+        lines.append(_line([*cells, _number("{:.1f} x", times), f"{row.value:.3f}"]))
+    return lines
+
+
+_SCORES_COLUMNS = ("network", "metric", "samples", "seconds", "as fast as loss", "rank correlation")
+
+BODIES: dict[str, Callable[[BenchResult], list[str]]] = {
+    "boards": boards_lines,
+    "rivals": rivals_lines,
+    "scores": _scores_lines,
+}
 """What stands under the caption, for benchmarks with tables of their own."""
 
 
@@ -99,12 +132,16 @@ def _caption(result: BenchResult) -> str:
 
 
 def main() -> int:
-    """Rewrite or check the page; the exit code is 4 where a check fails."""
+    """Rewrite or check the page; the exit code is 4 where a check fails, else an error's own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
     check = parser.parse_args().check
     text = PAGE.read_text(encoding="utf-8")
-    fresh = rendered(text, all_results())
+    try:
+        fresh = rendered(text, all_results())
+    except SigmaQuantError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     if fresh == text:
         return 0
     if check:

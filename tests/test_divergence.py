@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sigmaquant.calibration import Batch
-from sigmaquant.divergence import divergence, is_class_score, sample_losses
-from sigmaquant.errors import ModelError
+from sigmaquant.divergence import divergence, is_class_score, loss_name, sample_losses
+from sigmaquant.errors import ConfigError, ModelError
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -63,3 +63,19 @@ def test_a_users_loss_gives_its_mean_to_every_sample() -> None:
         (scores,), (scores,), batch, lambda outputs, y: F.cross_entropy(outputs[0], y)
     )
     assert torch.equal(found, F.cross_entropy(scores, labels).expand(5))
+
+
+def by_sample(outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
+    return outputs[0].square().mean(1)
+
+
+def test_a_users_loss_has_to_be_a_scalar() -> None:
+    batch, scores = Batch((randn(5, 2),)), randn(5, 4)
+    with pytest.raises(ConfigError, match=r"loss by_sample gave .* \(5,\) for 5 samples"):
+        sample_losses((scores,), (scores,), batch, by_sample)
+
+
+def test_names_of_losses() -> None:
+    assert loss_name(None) == "divergence"
+    assert loss_name(by_sample) == "by_sample"
+    assert loss_name(nn.CrossEntropyLoss()) == "CrossEntropyLoss"

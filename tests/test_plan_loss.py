@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,11 @@ from torch import Tensor
 
 import sigmaquant as sq
 from sigmaquant.calibration import read_batches
+from sigmaquant.calibration.ranges import group_histograms
 from sigmaquant.divergence import divergence
 from sigmaquant.errors import ConfigError
 from sigmaquant.plan_loss import plan_measure
+from sigmaquant.quantized import post_training
 from tests import nets
 
 NETWORK = nets.captured("mlp")
@@ -31,6 +35,21 @@ def test_every_held_back_sample_has_its_loss() -> None:
     assert isinstance(losses, np.ndarray)
     assert losses.shape == (8,)
     assert losses == pytest.approx(torch.cat(expected).numpy())
+
+
+def test_the_ranges_are_observed_once_for_all_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+
+    def counted(network: sq.Network, batches: Any) -> Any:
+        passes.append(len(batches))
+        return group_histograms(network, batches)
+
+    monkeypatch.setattr(post_training, "group_histograms", counted)
+    measure = plan_measure(NETWORK, KEPT, HELD)
+    again = [measure(plan(bits)) for bits in (2, 3, 2)]
+    assert len(passes) == 1
+    assert np.array_equal(again[0], again[2])
+    assert np.array_equal(again[1], plan_measure(NETWORK, KEPT, HELD)(plan(3)))
 
 
 def test_fewer_bits_lose_more() -> None:
@@ -80,10 +99,12 @@ def test_solve_measures_on_a_quarter_of_the_data(strategy: str) -> None:
         assert found.refinement.loss_after <= found.refinement.loss_before
 
 
-def test_a_layer_table_cannot_be_measured() -> None:
+def test_what_a_search_cannot_measure_is_said() -> None:
     scores = sq.score(NETWORK, nets.loader("mlp"))
     options = {"device": "cortex-m7", "budget": sq.Budget(flash=200)}
     with pytest.raises(ConfigError, match="takes the network itself, not its layer table"):
         sq.solve(NETWORK.table, scores, calibration=nets.loader("mlp"), **options)
     with pytest.raises(ConfigError, match="give calibration data or a measure"):
         sq.search(NETWORK, scores, strategy="refine", **options)
+    with pytest.raises(ConfigError, match="unknown rounding 'up'"):
+        sq.search(NETWORK, scores, rounding="up", **options)

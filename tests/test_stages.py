@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import sigmaquant as sq
-from sigmaquant.errors import OutputError
+from sigmaquant.calibration import read_batches
+from sigmaquant.errors import DataError, OutputError
 from sigmaquant.lowering import lower
-from sigmaquant.stages import limited_by_memory, random_inputs
+from sigmaquant.stages import limited_by_memory, random_inputs, real_inputs
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,53 @@ def test_export_needs_no_data(quantized: sq.QuantizedNetwork, tmp_path: Path) ->
     verification = sq.export(quantized, tmp_path / "model.onnx")
     assert verification.samples == 32
     assert (tmp_path / "model.onnx").stat().st_size == verification.file_bytes
+
+
+def test_export_takes_a_loader_and_compares_its_first_samples(
+    quantized: sq.QuantizedNetwork, tmp_path: Path
+) -> None:
+    loader = ((torch.randn(20, 4) + 5, torch.randn(20, 3)) for _ in range(5))
+    assert sq.export(quantized, tmp_path / "model.onnx", samples=loader).samples == 32
+    assert len(list(loader)) == 3
+    few = [(torch.randn(3, 4), torch.randn(3, 3))]
+    assert sq.export(quantized, tmp_path / "model.onnx", samples=few).samples == 3
+
+
+def test_samples_that_do_not_fit_are_refused_before_a_file_is_written(
+    quantized: sq.QuantizedNetwork, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"sample batch 0 has shape \(3, 5\)"):
+        sq.export(quantized, tmp_path / "model.onnx", samples=[(torch.ones(3, 5),) * 2])
+    with pytest.raises(DataError, match="the sample data gave no samples"):
+        sq.export(quantized, tmp_path / "model.onnx", samples=[])
+    assert list(tmp_path.iterdir()) == []
+
+
+class FiveAtATime(nn.Module):
+    """Runs on five samples only; whatever is not a layer stays in float."""
+
+    def __init__(self, ends_in_float: bool) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.ends_in_float = ends_in_float
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.layer(x.reshape(5, 4).relu())
+        return torch.erf(scores).reshape(5, 3, 1) if self.ends_in_float else scores
+
+
+@pytest.mark.parametrize(("ends_in_float", "compared"), [(True, 5), (False, 32)])
+def test_a_fixed_batch_size_is_that_of_the_check_where_operators_stay_float(
+    ends_in_float: bool, compared: int
+) -> None:
+    torch.manual_seed(0)
+    loader = [torch.randn(5, 4) for _ in range(8)]
+    network = sq.capture(FiveAtATime(ends_in_float).eval(), loader[0])
+    assert network.batch_size == 5
+    plan = sq.BitPlan.uniform(network.table, 4)
+    program = lower(sq.quantize(network, plan, loader))
+    (array,) = real_inputs(program, network, read_batches(loader, network)).values()
+    assert len(array) == compared
 
 
 def test_an_unwritable_place(quantized: sq.QuantizedNetwork, tmp_path: Path) -> None:

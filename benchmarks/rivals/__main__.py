@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 
+from benchmarks.arguments import names_of
 from benchmarks.assets import PROJECT_ROOT
 from benchmarks.recording import Recorder, begin
 from benchmarks.results import RESULTS_FOLDER, BenchResult
@@ -53,21 +54,6 @@ def run(
     print(f"rows are in {folder / name}.json")
 
 
-def _names(known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
-    """A parser of comma-separated names out of the known ones."""
-
-    def parse(text: str) -> tuple[str, ...]:
-        names = tuple(text.split(","))
-        unknown = set(names) - set(known)
-        if unknown:
-            raise argparse.ArgumentTypeError(
-                f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}"
-            )
-        return names
-
-    return parse
-
-
 def _seeds(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
@@ -79,9 +65,9 @@ def main() -> int:
     """Parse the command line and run; the exit code is the error's where one is raised."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rivals", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one budget and draw, digits only")
-    parser.add_argument("--networks", type=_names(SUBJECTS), help=f"out of {','.join(SUBJECTS)}")
+    parser.add_argument("--networks", type=names_of(SUBJECTS), help=f"out of {','.join(SUBJECTS)}")
     parser.add_argument(
-        "--tools", type=_names(RIVALS), default=tuple(RIVALS), help=f"out of {','.join(RIVALS)}"
+        "--tools", type=names_of(RIVALS), default=tuple(RIVALS), help=f"out of {','.join(RIVALS)}"
     )
     parser.add_argument("--seeds", type=_seeds, help="of the draws of calibration samples")
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")

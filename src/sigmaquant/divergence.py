@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sigmaquant.calibration import Batch
-from sigmaquant.errors import ModelError
+from sigmaquant.errors import ConfigError, ModelError
 
 Outputs = tuple[Tensor, ...]
 UserLoss = Callable[[Outputs, Tensor | None], Tensor]
@@ -64,10 +64,36 @@ def _is_distribution(scores: Tensor) -> bool:
     return bool(scores.min() >= 0) and bool(sums_to_one)
 
 
+def loss_name(loss: UserLoss | None) -> str:
+    """What results and reports call the loss; losses of one name count as the same."""
+    if loss is None:
+        return "divergence"
+    return getattr(loss, "__qualname__", type(loss).__name__)
+
+
 def sample_losses(
     reference: Outputs, outputs: Outputs, batch: Batch, loss: UserLoss | None
 ) -> Tensor:
-    """The loss of each sample; a user's loss gives its batch mean to each of them."""
+    """The loss of each sample; a user's loss gives its batch mean to each of them.
+
+    Raises:
+        ConfigError: a user's loss that is no scalar.
+    """
     if loss is None:
         return divergence(reference, outputs)
-    return loss(outputs, batch.target).detach().reshape(1).expand(len(batch))
+    return batch_loss(loss, outputs, batch).detach().expand(len(batch))
+
+
+def batch_loss(loss: UserLoss, outputs: Outputs, batch: Batch) -> Tensor:
+    """A user's loss of one batch.
+
+    Raises:
+        ConfigError: it is no scalar.
+    """
+    found = loss(outputs, batch.target)
+    if found.numel() != 1:
+        raise ConfigError(
+            f"the loss {loss_name(loss)} gave a tensor of shape {tuple(found.shape)} for "
+            f"{len(batch)} samples; it has to give a scalar, such as the mean over the batch"
+        )
+    return found.reshape(())

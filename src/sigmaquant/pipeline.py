@@ -10,7 +10,7 @@ and a run with other settings repeats only what they change (see ``run_directory
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
 from sigmaquant.calibration import Batch, data_digest, read_batches, samples_of
-from sigmaquant.calibration.batches import as_batch
+from sigmaquant.calibration.batches import checked_batches
 from sigmaquant.config import RunConfig
 from sigmaquant.data import DataSource, as_source, example_inputs, hold_back, load_network
 from sigmaquant.devices import DeviceProfile, load_profile
-from sigmaquant.divergence import UserLoss
+from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.errors import ConfigError, DataError, GateError
 from sigmaquant.evaluation import has_class_labels
 from sigmaquant.lowering import check_widths
@@ -92,10 +92,10 @@ def optimize(
         deployment: loader of data as they occur in use, labels not needed, which the calibration
             data are compared with; by default the evaluation data.
         out: folder for all results; a second run in it goes on where the first one stopped. Data
-            that torch cannot tell apart by type and size count as the same. Without it nothing
-            is kept but what is returned.
+            that torch cannot tell apart by type and size count as the same, and so do losses of
+            one name. Without it nothing is kept but what is returned.
         epochs: of fine-tuning; 0 for none.
-        strategy: how the widths are chosen.
+        strategy: how the widths are chosen: "exact", "greedy", "sigma" or "refine".
         activation_bits: width of all activations. By default each precision group's is chosen where
             the device runs several, and is its native one elsewhere.
         metric: how sensitivity is measured, "taylor", "loss" or "sigma".
@@ -103,7 +103,7 @@ def optimize(
         calibration_samples: so many at most are read.
         loss: the user's own, from outputs and target to a scalar; by default the divergence from
             the float network's outputs.
-        format: of the exported file, "onnx" or "tflite".
+        format: of the exported file, such as "onnx", "tflite" or "c"; see ``export`` for all.
         seed: of every random draw.
         max_drop: largest drop of the accuracy, in percentage points.
 
@@ -128,15 +128,15 @@ def optimize(
             "run": {"seed": seed, "out": None if out is None else str(out)},
         }
     )
-    source = as_source(calibration)
+    source = as_source(calibration, "calibration")
     if not isinstance(model, Network):
         model = capture(model, example_inputs(source) if example_input is None else example_input)
     task = _Task(
         network=model,
         calibration=source,
-        training=None if train is None else as_source(train),
-        evaluation=None if evaluation is None else as_source(evaluation),
-        deployment=None if deployment is None else as_source(deployment),
+        training=None if train is None else as_source(train, "training"),
+        evaluation=None if evaluation is None else as_source(evaluation, "evaluation"),
+        deployment=None if deployment is None else as_source(deployment, "deployment"),
         profile=device if isinstance(device, DeviceProfile) else load_profile(device),
         budget=budget,
         loss=loss,
@@ -257,7 +257,7 @@ def _run(config: RunConfig, task: _Task) -> Result:
             file_format=config.export.format,
             seconds=stages.folder.seconds,
             held_back_samples=samples_of(stages.held_back),
-            plan_loss=stages.loss_name or "divergence",
+            plan_loss=loss_name(task.loss),
             check=check,
         )
         report = build_report(findings, seed=config.run.seed, command=task.command)
@@ -298,12 +298,7 @@ def _judge(task: _Task, stages: RunStages) -> _Judge:
     source = task.evaluation
     if source is None:
         return _Judge(lambda: stages.held_back, data_digest(stages.held_back))
-    return _Judge(lambda: _checked(source, task.network, "evaluation"), source.digest)
-
-
-def _checked(source: DataSource, network: Network, what: str) -> Iterator[Batch]:
-    for index, item in enumerate(source):
-        yield as_batch(item, network, f"{what} batch {index}")
+    return _Judge(lambda: checked_batches(source, task.network, "evaluation"), source.digest)
 
 
 def _check_early(config: RunConfig, task: _Task, judge: _Judge) -> None:
@@ -316,6 +311,6 @@ def _check_early(config: RunConfig, task: _Task, judge: _Judge) -> None:
             "that are classes of the network; give labelled evaluation data or leave it out"
         )
     if task.training is not None:
-        first = next(_checked(task.training, task.network, "training"), None)
+        first = next(checked_batches(task.training, task.network, "training"), None)
         if first is None:
             raise DataError("the training data have no batch; check their source and filters")

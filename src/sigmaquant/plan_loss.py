@@ -12,7 +12,7 @@ from sigmaquant.calibration import Batch, samples_of
 from sigmaquant.divergence import Outputs, UserLoss, sample_losses
 from sigmaquant.network import Network
 from sigmaquant.network.runner import flatten
-from sigmaquant.quantized import quantize
+from sigmaquant.quantized import PlanQuantizer
 from sigmaquant.search import Measure
 from sigmaquant.search.arrays import FloatArray
 
@@ -36,7 +36,11 @@ def plan_measure(
         held_back: what it is measured on.
         rounding: see ``quantize``.
         loss: the user's own.
+
+    Raises:
+        ConfigError, DataError: see ``quantize``.
     """
+    quantizer = PlanQuantizer(network, calibration, rounding)
 
     @cache
     def references() -> tuple[Outputs, ...]:
@@ -44,7 +48,7 @@ def plan_measure(
             return tuple(network(*batch.inputs) for batch in held_back)
 
     def measure(plan: BitPlan) -> FloatArray | float:
-        quantized = quantize(network, plan, calibration, rounding=rounding)
+        quantized = quantizer(plan)
         with torch.no_grad():
             losses = [
                 sample_losses(reference, tuple(flatten(quantized(*batch.inputs))), batch, loss)

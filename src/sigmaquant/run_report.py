@@ -17,6 +17,7 @@ from sigmaquant.calibration_check import CalibrationCheck
 from sigmaquant.costs import CostTable
 from sigmaquant.devices import DeviceProfile
 from sigmaquant.evaluation import Evaluation
+from sigmaquant.export.formats import format_named
 from sigmaquant.layers import LayerSpec, LayerTable
 from sigmaquant.report.model import Metric
 from sigmaquant.search import Solution, reachable
@@ -25,7 +26,7 @@ from sigmaquant.sensitivity import SensitivityTable
 if TYPE_CHECKING:
     from sigmaquant.export.verification import Verification
 
-_PACKAGES = ("torch", "numpy", "highspy", "onnx", "onnxruntime")
+_PACKAGES = ("torch", "numpy", "highspy", "onnx", "onnxruntime", "ai-edge-litert")
 _FLOAT_BYTES = 4
 
 
@@ -216,15 +217,17 @@ def _compared_plans(found: Findings) -> Iterator[report.ComparedPlan]:
 
 def _exported_file(found: Findings) -> report.ExportedFile:
     verification = found.verification
+    by_name = format_named(found.file_format).registers_kernels
     return report.ExportedFile(
         format=found.file_format,
         file_name=found.file,
         file_bytes=verification.file_bytes,
         predicted_flash_bytes=int(found.solution.totals["flash_bytes"]),
-        verified=True,
+        verified=verification.verified,
         compared_values=verification.values,
         differing_values=verification.differing,
         max_difference=verification.largest_difference,
+        kernels_to_register=tuple(verification.kernels) if by_name else (),
     )
 
 

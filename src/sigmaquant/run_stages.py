@@ -17,7 +17,7 @@ from sigmaquant.config import RunConfig
 from sigmaquant.costs import CostTable, cost_table
 from sigmaquant.data import DataSource
 from sigmaquant.devices import DeviceProfile
-from sigmaquant.divergence import UserLoss
+from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.evaluation import (
     Evaluation,
     evaluate_states,
@@ -34,7 +34,7 @@ from sigmaquant.network import Network
 from sigmaquant.plan_loss import plan_measure
 from sigmaquant.quantized import QuantizedNetwork, quantize
 from sigmaquant.report.model import Stage
-from sigmaquant.run_directory import Form, RunDirectory, artifact_form, record_form
+from sigmaquant.run_directory import Form, RunDirectory, artifact_form, fingerprint, record_form
 from sigmaquant.search import Solution, search
 from sigmaquant.sensitivity import SensitivityTable, score
 from sigmaquant.stages import real_inputs
@@ -133,7 +133,7 @@ class RunStages:
                 settings.rounding,
                 activation_widths,
                 seed,
-                self.loss_name,
+                loss_name(self.loss),
             ],
             make=lambda: score(
                 self.network,
@@ -162,7 +162,7 @@ class RunStages:
                 settings.strategy,
                 settings.rounding,
                 settings.activation_bits,
-                self.loss_name,
+                loss_name(self.loss),
             ],
             make=lambda: self._searched(scores, costs),
             form=artifact_form(Solution),
@@ -184,17 +184,19 @@ class RunStages:
         """The quantized network after training."""
         settings, seed = self.config.finetune, self.config.run.seed
         rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+        # A source's digest is of its samples alone.
+        data = fingerprint(training.digest, self.config.data.batch_size)
         return self.folder.stage(
             "finetune",
             "finetuned.safetensors",
             inputs=[
                 *self._data_digests,
                 self.folder.content("quantize"),
-                training.digest,
+                data,
                 settings.epochs,
                 rate,
                 seed,
-                self.loss_name,
+                loss_name(self.loss),
             ],
             make=lambda: finetune(
                 self.network,
@@ -207,7 +209,7 @@ class RunStages:
                 loss=self.loss,
                 seed=seed,
                 # A checkpoint knows what it trains, but not on which data.
-                checkpoint=self.folder.path(f"finetune-{training.digest[:12]}.partial"),
+                checkpoint=self.folder.path(f"finetune-{data[:12]}.partial"),
                 **rate,
             ),
             form=self._quantized_form,
@@ -246,7 +248,7 @@ class RunStages:
                 settings.format,
                 program,
                 self.folder.path(file),
-                real_inputs(program, self.held_back),
+                real_inputs(program, self.network, self.held_back),
                 options,
             ),
             form=record_form(Verification),
@@ -324,12 +326,3 @@ class RunStages:
         """Of the network and the calibration data: what almost every stage depends on."""
         data = (data_digest(self.calibration), data_digest(self.held_back))
         return (self._network_digest, *data)
-
-    @property
-    def loss_name(self) -> str | None:
-        """Of the user's own loss."""
-        return (
-            None
-            if self.loss is None
-            else getattr(self.loss, "__qualname__", type(self.loss).__name__)
-        )

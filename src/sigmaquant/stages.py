@@ -24,10 +24,10 @@ from sigmaquant.errors import ConfigError, DataError
 from sigmaquant.export.formats import FormatOptions, format_named
 from sigmaquant.layers import LayerTable
 from sigmaquant.lowering import IntegerProgram, lower
-from sigmaquant.lowering.program import Quantize
+from sigmaquant.lowering.program import FloatOperator, Quantize
 from sigmaquant.network import Network
 from sigmaquant.plan_loss import plan_measure
-from sigmaquant.quantized import QuantizedNetwork
+from sigmaquant.quantized import QuantizedNetwork, check_rounding
 from sigmaquant.search import Front, Measure, Solution
 from sigmaquant.search import pareto as front_of_tables
 from sigmaquant.search import search as solve_tables
@@ -107,6 +107,7 @@ def solve(
     seed: int = 0,
 ) -> Solution:
     """As ``search``, with the plan's costs, what is proven of it and its close calls."""
+    check_rounding(rounding)
     table = network if isinstance(network, LayerTable) else network.table
     profile = device if isinstance(device, DeviceProfile) else load_profile(device)
     return solve_tables(
@@ -188,7 +189,7 @@ def export(
     path: str | Path,
     *,
     format: str = "onnx",  # noqa: A002  (the user's word for it)
-    samples: Sequence[Batch] | None = None,
+    samples: Iterable[Any] | None = None,
     options: FormatOptions | None = None,
 ) -> Verification:
     """Write a file with packed weights, and prove that its runtime computes what it should.
@@ -196,29 +197,43 @@ def export(
     Args:
         quantized: what to export.
         path: the file; it appears only after it has passed.
-        format: "onnx", "tflite" or "c"; the last is a folder.
-        samples: inputs to compare with; by default random ones in the range of the network's
-            inputs, where the format can do without data.
+        format: "onnx", "tflite", "tflm", "qonnx", "qnn" or "c"; the last two are folders.
+        samples: a loader of inputs, the first of which are compared; by default random ones in the
+            range of the network's inputs, where the format can do without data.
         options: of formats that have some.
 
     Raises:
         ConfigError: an unknown format.
-        DataError: no samples for a format that needs them.
+        DataError: no samples for a format that needs them; see ``read_batches``.
         UnsupportedError: an operator cannot be expressed.
         VerificationError: the file does not compute what the integer reference computes.
         OutputError: the folder cannot be written.
         MissingExtraError: the format's runtime is not installed.
     """
     chosen = format_named(format)
-    if chosen.needs_data and not samples:
+    if chosen.needs_data and samples is None:
         raise DataError(
             f"{format} files hold the results of the last layer as 8-bit integers, and only real "
             "data show their range; give samples (--calibration)"
         )
     program = lower(quantized)
-    count = quantized.network.batch_size or VERIFIED_SAMPLES
-    inputs = real_inputs(program, samples, count) if samples else random_inputs(program, count)
+    inputs = _verified_inputs(quantized.network, program, samples)
     return chosen.export(program, Path(path), inputs, options or FormatOptions())
+
+
+def _verified_inputs(
+    network: Network, program: IntegerProgram, samples: Iterable[Any] | None
+) -> Arrays:
+    count = _verified_samples(program, network)
+    if samples is None:
+        return random_inputs(program, count)
+    return real_inputs(program, network, read_batches(samples, network, count, what="sample"))
+
+
+def _verified_samples(program: IntegerProgram, network: Network) -> int:
+    """How many at most: float operators may have been captured with a fixed batch size."""
+    floats = any(isinstance(operator, FloatOperator) for operator in program.operators)
+    return (network.batch_size if floats else None) or VERIFIED_SAMPLES
 
 
 def check_exportable(network: Network, file_format: str, options: FormatOptions) -> None:
@@ -234,10 +249,9 @@ def check_exportable(network: Network, file_format: str, options: FormatOptions)
     format_named(file_format).check(program, inputs, options)
 
 
-def real_inputs(
-    program: IntegerProgram, samples: Sequence[Batch], count: int = VERIFIED_SAMPLES
-) -> Arrays:
+def real_inputs(program: IntegerProgram, network: Network, samples: Sequence[Batch]) -> Arrays:
     """The first samples, by name of the program's inputs: (count, *shape) float32."""
+    count = _verified_samples(program, network)
     tensors = [
         torch.cat([batch.inputs[index] for batch in samples])[:count]
         for index in range(len(program.inputs))
@@ -246,7 +260,7 @@ def real_inputs(
     return {name: tensor.numpy().astype(np.float32) for name, tensor in named}
 
 
-def random_inputs(program: IntegerProgram, count: int = VERIFIED_SAMPLES) -> Arrays:
+def random_inputs(program: IntegerProgram, count: int) -> Arrays:
     """Inputs spread evenly over the range that the program can tell apart, always the same."""
     random = np.random.default_rng(0)
     ranges = {

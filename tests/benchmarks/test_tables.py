@@ -59,6 +59,24 @@ def test_text_around_the_tables_stays() -> None:
     )
 
 
+@pytest.mark.parametrize("bench", ["main", "imagenet", "rivals"])
+def test_the_page_has_a_place_for_every_benchmark(bench: str) -> None:
+    assert f"`make bench BENCH={bench}`" in rendered(
+        PAGE.read_text(encoding="utf-8"), [result_of(bench)]
+    )
+
+
+def test_peak_memory_is_shown_where_it_was_measured() -> None:
+    (row,) = result_of("main").rows
+    measured = row.model_copy(update={"variant": "mixed 4.0", "peak_memory_bytes": 3 * 2**29})
+    page = rendered(PAGE_OF_TWO, [result_of("main").with_row(measured)])
+    assert "peak MiB" not in rendered(PAGE_OF_TWO, [result_of("main")])
+    assert [line.split(" | ")[-1] for line in page.splitlines() if "resnet20" in line] == [
+        "- |",
+        "1,536 |",
+    ]
+
+
 def test_rendering_twice_changes_nothing() -> None:
     results = [result_of("main"), result_of("other-bench")]
     once = rendered(PAGE_OF_TWO, results)
@@ -79,6 +97,16 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_an_error_is_said_without_a_traceback(
+    page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tables, "all_results", lambda: [result_of("rivals")])
+    monkeypatch.setattr("sys.argv", ["tables"])
+    assert tables.main() == DataError.exit_code
+    assert "the page has no place for 'rivals'" in capsys.readouterr().err
+    assert page.read_text() == PAGE_OF_TWO
+
+
 def test_checking_fails_on_an_old_page_and_leaves_it(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,3 +122,22 @@ def test_writing_brings_the_page_up_to_date(page: Path, monkeypatch: pytest.Monk
     assert "greedy 1/8" in page.read_text()
     monkeypatch.setattr("sys.argv", ["tables", "--check"])
     assert tables.main() == 0
+
+
+def test_metrics_are_shown_beside_the_measured_loss() -> None:
+    result = BenchResult.begin("scores", "make bench BENCH=scores", seed=0)
+    for metric, seconds, agreement in (("taylor", 4.0, 0.9876), ("loss", 50.0, 1.0)):
+        result = result.with_row(
+            BenchRow(
+                network="resnet56",
+                variant=metric,
+                metric="rank_correlation",
+                value=agreement,
+                float_value=1.0,
+                seconds={"score": seconds},
+                samples=256,
+            )
+        )
+    page = rendered("<!-- table: scores -->\n<!-- end -->\n", [result])
+    assert "| resnet56 | taylor | 256 | 4.0 | 12.5 x | 0.988 |" in page
+    assert "| resnet56 | loss | 256 | 50.0 | 1.0 x | 1.000 |" in page

@@ -130,11 +130,11 @@ def test_integer_inputs_are_not_turned_into_floats() -> None:
     assert batch.inputs[0].dtype == torch.int64
 
 
-def test_the_digest_sees_inputs_and_labels() -> None:
+def test_the_digest_sees_inputs_labels_and_batches() -> None:
     digests = {
         data_digest(read_batches(items, nets.captured(MLP)))
-        for items in ([(X, LABELS)], [(X, LABELS + 1)], [X], [X + 1], [X, X])
+        for items in ([(X, LABELS)], [(X, LABELS + 1)], [X], [X + 1], [X, X], [X[:1], X[1:]])
     }
-    assert len(digests) == 5
+    assert len(digests) == 6
     again = read_batches([torch.from_numpy(np.asarray(X))], nets.captured(MLP))
     assert data_digest(again) == data_digest(read_batches([X], nets.captured(MLP)))

@@ -1,4 +1,4 @@
-"""``--activation-bits``, and what search and front say where activation widths are chosen."""
+"""``--activation-widths`` and ``--activation-bits``, and what is said where widths are chosen."""
 
 from __future__ import annotations
 
@@ -24,10 +24,27 @@ def device(project: Path) -> str:
 def files(finished_project: Path, device: str, sigmaquant: Any) -> tuple[str, ...]:
     """Network, scores of its weights and activations, and the device."""
     network = str(finished_project / "out" / "network.pt2")
-    widths = ("--activation-bits", "4", "--activation-bits", "8")
-    ended = sigmaquant("score", network, "--calibration", "calibration.npz", *widths)
+    data = ("--calibration", "calibration.npz")
+    ended = sigmaquant("score", network, *data, "--activation-widths", "4,8")
     assert ended.code == 0, ended.err
     return (network, "scores.json", "--device", device)
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ("4;8", "--activation-widths: expected numbers of bits such as 4,8, not '4;8'"),
+        ("4,99", "activations cannot have 99 bits; known: "),
+    ],
+)
+def test_widths_that_cannot_be_scored(
+    finished_project: Path, project: Path, sigmaquant: Any, widths: str, message: str
+) -> None:
+    network = str(finished_project / "out" / "network.pt2")
+    data = ("--calibration", "calibration.npz")
+    ended = sigmaquant("score", network, *data, "--activation-widths", widths)
+    assert ended.code == 2
+    assert message in ended.err
 
 
 def test_search_lists_the_activations_where_their_widths_differ(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,28 @@ def test_quiet_says_nothing_on_stderr(
     assert "score: unchanged" in loud.err
     assert quiet.err == ""
     assert quiet.out == loud.out
+
+
+def test_a_checkpoint_of_training_belongs_to_its_data(
+    finished_project: Path, project: Path, sigmaquant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints: list[Path] = []
+
+    def killed(*_: object, checkpoint: Path, **__: object) -> None:
+        checkpoints.append(checkpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("sigmaquant.finetune"), "finetune", killed)
+    out = finished_project / "out"
+    files = ("finetune", str(out / "network.pt2"), str(out / "plan.json"), "--training")
+    for data in (["training.npz"], ["training.npz", "--batch-size", "8"], ["evaluation.npz"]):
+        assert sigmaquant(*files, *data).code == 130
+    assert len(set(checkpoints)) == 3
+
+
+def test_batches_of_another_size_are_trained_on_anew(project: Path, sigmaquant: Any) -> None:
+    one_batch = ("run", "run.toml", "--calibration-samples", "16", "--batch-size")
+    assert sigmaquant(*one_batch, "16").code == 0
+    again = sigmaquant(*one_batch, "32")
+    assert "quantize: unchanged" in again.err
+    assert "finetune: done" in again.err

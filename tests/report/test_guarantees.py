@@ -22,7 +22,7 @@ def refinement(**fields: Any) -> Refinement:
 def test_every_guarantee_of_a_full_report(report: RunReport) -> None:
     budgets, uniform, optimality, scores, noise = guarantees(report)
     assert re.fullmatch(
-        r"Every budget is kept; used are flash to 9\d %, peak ram to 81 %, latency to 80 %\.",
+        r"Every budget is kept; used are flash to 9\d %, peak RAM to 81 %, latency to 80 %\.",
         budgets,
     )
     assert uniform == (
@@ -90,6 +90,16 @@ def test_a_uniform_plan_that_was_taken(report: RunReport) -> None:
 def test_no_rival_that_fits(report: RunReport) -> None:
     only = report.model_copy(update={"compared_plans": report.compared_plans[-1:]})
     assert "No other uniform plan fits the budgets." in guarantees(only)
+
+
+def test_rivals_without_a_finite_loss(report: RunReport) -> None:
+    *uniform, searched = report.compared_plans
+    broken = [plan.model_copy(update={"loss": None}) for plan in uniform if plan.feasible]
+    plans = (*broken, searched)
+    assert (
+        "No other plan that was compared has a finite loss on 128 held-back calibration samples."
+        in guarantees(report.model_copy(update={"compared_plans": plans}))
+    )
 
 
 def test_a_plan_that_noise_did_not_decide(report: RunReport) -> None:

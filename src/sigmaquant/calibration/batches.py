@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,8 +50,7 @@ def read_batches(
     """
     batches: list[Batch] = []
     count = 0
-    for index, item in enumerate(loader):
-        batch = as_batch(item, network, f"{what} batch {index}")
+    for batch in checked_batches(loader, network, what):
         if limit is not None and count + len(batch) > limit and network.batch_size is None:
             batch = _head(batch, limit - count)
         if len(batch):
@@ -62,6 +61,16 @@ def read_batches(
     if not batches:
         raise DataError(f"the {what} data gave no samples; check their source and filters")
     return tuple(batches)
+
+
+def checked_batches(loader: Iterable[Any], network: Network, what: str) -> Iterator[Batch]:
+    """Each item of a loader as a checked batch, one after the other; none is kept.
+
+    Raises:
+        DataError: see ``read_batches``.
+    """
+    for index, item in enumerate(loader):
+        yield as_batch(item, network, f"{what} batch {index}")
 
 
 def as_batch(item: Any, network: Network, where: str) -> Batch:
@@ -131,9 +140,11 @@ def samples_of(batches: Sequence[Batch]) -> int:
 
 
 def data_digest(batches: Sequence[Batch]) -> str:
-    """SHA-256 of all inputs and labels."""
+    """SHA-256 of all inputs and labels, and of how they are split into batches."""
     digest = hashlib.sha256()
     for batch in batches:
         for tensor in (*batch.inputs, *([] if batch.target is None else [batch.target])):
+            # Without shapes, a checkpoint could be taken up in the middle of other batches.
+            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

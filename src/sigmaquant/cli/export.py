@@ -28,7 +28,12 @@ def export(
         ),
     ],
     file_format: Annotated[
-        str | None, typer.Option("--format", metavar="NAME", help="onnx, the default, or tflite.")
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="onnx, the default, tflite, tflm, c, qnn or qonnx.",
+        ),
     ] = None,
     calibration: Annotated[str | None, options.CALIBRATION] = None,
     config: Config = None,
@@ -57,7 +62,7 @@ def export(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write a file with packed weights and compare it with the integer reference.
+    """Write a file (for C, a folder) with packed weights and compare it with the integer reference.
 
     Example: sigmaquant export network.pt2 quantized.safetensors --out model.onnx
 
@@ -108,6 +113,8 @@ def _export(
     else:
         runtime = format_named(settings.export.format).runtime
         print_line(f"{path}: {_described(verification, runtime)}")
+        if format_named(settings.export.format).registers_kernels:
+            print_line(f"kernels to register: {', '.join(verification.kernels)}")
 
 
 def _described(verification: Verification, runtime: str) -> str:

@@ -43,20 +43,24 @@ def finetune(
     from sigmaquant.finetune import finetune as finetune_network
     from sigmaquant.network import Network
     from sigmaquant.quantized import QuantizedNetwork
+    from sigmaquant.run_directory import fingerprint
 
     data = data_settings(config, training=training, calibration=calibration, batch_size=batch_size)
     if data.training is None:
         raise ConfigError("training data are missing: give --training, or --config")
     captured = Network.load(network)
+    source = data.open(data.training, shuffle=True, seed=seed)
+    # A checkpoint knows what it trains, but not on which data.
+    trained_on = fingerprint(source.digest, data.batch_size)[:12]
     tuned = finetune_network(
         captured,
         BitPlan.load(plan),
-        data.open(data.training, shuffle=True, seed=seed),
+        source,
         epochs=epochs,
         start=QuantizedNetwork.load(start, captured) if start else None,
         calibration=calibration_batches(captured, data) if data.calibration else None,
         seed=seed,
-        checkpoint=out.with_name(f"{out.name}.partial"),
+        checkpoint=out.with_name(f"{out.name}-{trained_on}.partial"),
     )
     tuned.save(out)
     if json:

@@ -61,7 +61,7 @@ def run(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="Of the exported file: onnx, the default, or tflite.",
+            help="Of the exported file: onnx, the default, tflite, tflm, c, qnn or qonnx.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -87,7 +87,7 @@ def run(
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Do everything: capture, score, search, quantize, fine-tune, export, verify, report.
+    """Do everything: capture, check, score, search, quantize, fine-tune, export, verify, report.
 
     Example: sigmaquant run config.toml --flash 96KiB
 

@@ -11,6 +11,7 @@ import typer
 from sigmaquant.cli import options
 from sigmaquant.cli.output import print_line, print_table
 from sigmaquant.cli.reading import Config, calibration_batches, data_settings
+from sigmaquant.errors import ConfigError
 from sigmaquant.layers import ACTIVATION_WIDTHS, WIDTHS
 from sigmaquant.scores import Score, SensitivityTable
 
@@ -27,9 +28,13 @@ def score(
     rounding: Annotated[
         str, typer.Option(help="Of the weights: compensated or nearest.")
     ] = "compensated",
-    activation_bits: Annotated[
-        list[int] | None,
-        typer.Option(help="Score activations at this width too; may be given several times."),
+    activation_widths: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTHS",
+            help="Score activations too, at these widths, such as 4,8: for devices that run "
+            "several.",
+        ),
     ] = None,
     out: Annotated[Path, options.OUT] = Path("scores.json"),
     seed: Annotated[int, options.SEED] = 0,
@@ -60,7 +65,7 @@ def score(
         None if metric == WITHOUT_DATA else calibration_batches(captured, data),
         metric=metric,
         rounding=rounding,
-        activation_widths=activation_bits or (),
+        activation_widths=_widths(activation_widths),
         seed=seed,
         checkpoint=out.with_name(f"{out.name}.partial"),
     )
@@ -70,6 +75,17 @@ def score(
     else:
         _print_scores(scores)
         print_line(f"scores: {out}")
+
+
+def _widths(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--activation-widths: expected numbers of bits such as 4,8, not {text!r}"
+        ) from None
 
 
 def _print_scores(scores: SensitivityTable) -> None:

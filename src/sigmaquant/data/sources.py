@@ -103,18 +103,18 @@ def load_data(
     return DataSource(SampleBatches(samples, batch_size, order), digest)
 
 
-def as_source(batches: Iterable[Any]) -> DataSource:
+def as_source(batches: Iterable[Any], what: str) -> DataSource:
     """A loader of the user's own, with a digest of what can be known without reading it.
 
     That is all tensors of a list of batches or of a ``TensorDataset``; of any other loader only
-    its type and length.
+    its type and length. ``what`` names the data in messages, such as "training".
 
     Raises:
         DataError: it cannot be iterated, or only once.
     """
     if isinstance(batches, DataSource):
         return batches
-    _check_reiterable(batches, "the data")
+    _check_reiterable(batches, f"the {what} data")
     dataset = getattr(batches, "dataset", batches)
     digest = hashlib.sha256(f"{type(batches)} {type(dataset)}".encode())
     if isinstance(batches, Sized):

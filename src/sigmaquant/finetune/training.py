@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, read_batches
-from sigmaquant.calibration.batches import as_batch
-from sigmaquant.divergence import UserLoss, divergence
+from sigmaquant.calibration.batches import checked_batches
+from sigmaquant.divergence import UserLoss, batch_loss, divergence, loss_name
 from sigmaquant.errors import ArtifactError, ConfigError, DataError
 from sigmaquant.finetune.checkpoint import TrainingState, load_state
 from sigmaquant.network import Network
@@ -64,7 +64,7 @@ def finetune(
         checkpoint: a file in which the training state is kept after each epoch; removed at the end.
 
     Raises:
-        ConfigError: epochs or learning rate out of range.
+        ConfigError: epochs or learning rate out of range, or a loss that is no scalar.
         DataError: unusable data.
         ArtifactError: the plan does not cover the network, the start was made under another plan,
             or the checkpoint is damaged.
@@ -78,8 +78,7 @@ def finetune(
     student = quantize(network, plan, few) if start is None else _copy_under(plan, start)
     held_back = few if validation is None else read_batches(validation, network)
     training = _Training(network, student, loss, held_back)
-    name = getattr(loss, "__qualname__", type(loss).__name__)
-    inputs = _digest(network, plan, student, epochs, learning_rate, seed, name)
+    inputs = _digest(network, plan, student, epochs, learning_rate, seed, loss_name(loss))
     path = None if checkpoint is None else Path(checkpoint)
     training.run(train_loader, epochs, learning_rate, seed, path, inputs)
     if path is not None:
@@ -191,8 +190,7 @@ class _Training:
         total = _length(loader)
         steps = 0
         with progress_bar(f"epoch {epoch + 1}/{epochs}", total) as advance:
-            for index, item in enumerate(loader):
-                batch = as_batch(item, self._network, f"training batch {index}")
+            for index, batch in enumerate(checked_batches(loader, self._network, "training")):
                 done = (epoch + (index / total if total else 0.5)) / epochs
                 _set_rate(optimizer, learning_rate * 0.5 * (1 + math.cos(math.pi * done)))
                 self._step(batch, optimizer)
@@ -213,7 +211,7 @@ class _Training:
         outputs = tuple(flatten(self._student(*batch.inputs)))
         objective = divergence(reference, outputs).mean()
         if self._loss is not None:
-            objective = objective + self._loss(outputs, batch.target)
+            objective = objective + batch_loss(self._loss, outputs, batch)
         return objective
 
     def _evaluate(self) -> float:

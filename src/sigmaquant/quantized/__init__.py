@@ -4,6 +4,6 @@
 """
 
 from sigmaquant.quantized.network import QuantizedNetwork
-from sigmaquant.quantized.post_training import ROUNDINGS, quantize
+from sigmaquant.quantized.post_training import ROUNDINGS, PlanQuantizer, check_rounding, quantize
 
-__all__ = ["ROUNDINGS", "QuantizedNetwork", "quantize"]
+__all__ = ["ROUNDINGS", "PlanQuantizer", "QuantizedNetwork", "check_rounding", "quantize"]

@@ -9,6 +9,7 @@ its bias takes up the mean error that is left (Nagel et al. 2019, section 4.2).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from sigmaquant.bitplan import BitPlan
-from sigmaquant.calibration import Batch, activation_ranges, read_batches, samples_of
+from sigmaquant.calibration import Batch, read_batches, samples_of
 from sigmaquant.calibration.columns import ColumnReader, layer_groups, weight_rows
 from sigmaquant.calibration.moments import paired_moments
+from sigmaquant.calibration.ranges import group_histograms
 from sigmaquant.errors import ConfigError
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of, tensor_of
@@ -28,6 +30,7 @@ from sigmaquant.progress import progress_bar
 from sigmaquant.quantized.network import QuantizedNetwork, check_plan
 from sigmaquant.quantizers import (
     AffineRange,
+    best_range,
     fake_quantize,
     fitted_levels,
     least_scales,
@@ -37,6 +40,7 @@ from sigmaquant.quantizers import (
     starting_scales,
     weight_scales,
 )
+from sigmaquant.quantizers.ranges import Histogram
 
 ROUNDINGS = ("compensated", "nearest")
 
@@ -62,16 +66,52 @@ def quantize(
         ConfigError: an unknown rounding.
         DataError: see ``read_batches``.
     """
-    if rounding not in ROUNDINGS:
-        raise ConfigError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
-    check_plan(plan, network.table)
-    batches = read_batches(calibration, network, what="calibration")
-    ranges = activation_ranges(network, batches, plan.activation_bits)
-    scales = {layer.name: torch.ones(layer.channels) for layer in network.table.layers}
-    quantized = QuantizedNetwork(network, plan, ranges, scales)
-    with torch.no_grad(), progress_bar("rounding", len(network.table.layers)) as advance:
-        _Passage(quantized, batches, ranges, rounding, advance).run()
-    return quantized
+    return PlanQuantizer(network, calibration, rounding)(plan)
+
+
+def check_rounding(name: str) -> None:
+    """Raise ConfigError for the name of no rounding."""
+    if name not in ROUNDINGS:
+        raise ConfigError(f"unknown rounding {name!r}; known: {', '.join(ROUNDINGS)}")
+
+
+class PlanQuantizer:
+    """Applies one plan after the other to a network; what does not depend on them is done once.
+
+    Args:
+        network, calibration, rounding: see ``quantize``.
+
+    Raises:
+        ConfigError, DataError: see ``quantize``.
+    """
+
+    def __init__(self, network: Network, calibration: Iterable[Any], rounding: str) -> None:
+        check_rounding(rounding)
+        self._network = network
+        self._rounding = rounding
+        self._batches = read_batches(calibration, network, what="calibration")
+
+    @cached_property
+    def _histograms(self) -> dict[str, Histogram]:
+        return group_histograms(self._network, self._batches)
+
+    def __call__(self, plan: BitPlan) -> QuantizedNetwork:
+        """The network under the plan.
+
+        Raises:
+            ArtifactError: the plan does not cover the network.
+        """
+        layers = self._network.table.layers
+        check_plan(plan, self._network.table)
+        ranges = {
+            group: best_range(histogram, plan.activation_bits[group])
+            for group, histogram in self._histograms.items()
+        }
+        scales = {layer.name: torch.ones(layer.channels) for layer in layers}
+        quantized = QuantizedNetwork(self._network, plan, ranges, scales)
+        with torch.no_grad(), progress_bar("rounding", len(layers)) as advance:
+            _Passage(quantized, self._batches, ranges, self._rounding, advance).run()
+        return quantized
 
 
 class _Passage:

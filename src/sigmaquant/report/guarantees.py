@@ -21,7 +21,7 @@ def guarantees(report: RunReport) -> tuple[str, ...]:
 def _budgets(report: RunReport) -> str:
     # Truncated, not rounded: "100 %" has to mean the limit.
     shares = {
-        METRIC_TITLES[budget.metric].lower(): int(100 * budget.used / budget.limit)
+        _in_a_sentence(METRIC_TITLES[budget.metric]): int(100 * budget.used / budget.limit)
         for budget in report.budgets
         if budget.limit is not None
     }
@@ -33,16 +33,22 @@ def _budgets(report: RunReport) -> str:
     return f"Every budget is kept; used are {used}."
 
 
+def _in_a_sentence(title: str) -> str:
+    return title[0].lower() + title[1:]
+
+
 def _uniform_plans(report: RunReport) -> str:
     taken = next((plan for plan in report.compared_plans if plan.chosen), None)
     if taken is None or taken.loss is None:
         return "The plan was not compared with uniform plans."
     rivals = [plan for plan in report.compared_plans if not plan.chosen and plan.feasible]
+    if not rivals:
+        return "No other uniform plan fits the budgets."
+    where = f"on {taken.samples:,} held-back calibration samples"
     measured = [plan for plan in rivals if plan.loss is not None]
     if not measured:
-        return "No other uniform plan fits the budgets."
+        return f"No other plan that was compared has a finite loss {where}."
     best = min(measured, key=lambda plan: plan.loss or 0.0)
-    where = f"on {taken.samples:,} held-back calibration samples"
     if taken.origin.startswith("uniform"):
         return (
             f"A uniform plan was taken: {taken.origin} loses {taken.loss:.4g} {where}, the best of "

@@ -281,6 +281,7 @@ class ExportedFile(Frozen):
         differing_values: how many of them differ.
         max_difference: the largest difference.
         latency_ratio_float: time in the runtime over that of the float32 file.
+        kernels_to_register: what firmware has to register, where it names each kernel itself.
     """
 
     model_config = _FINITE
@@ -295,6 +296,7 @@ class ExportedFile(Frozen):
     differing_values: Count
     max_difference: Amount
     latency_ratio_float: Amount | None = None
+    kernels_to_register: tuple[str, ...] = ()
 
 
 class StageTime(Frozen):

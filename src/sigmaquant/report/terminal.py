@@ -201,6 +201,8 @@ def _export_sentence(exported: ExportedFile) -> str:
     sentence = f"{exported.file_name}: {size}, {_verification(exported)}"
     if exported.latency_ratio_float is not None:
         sentence += f", {exported.latency_ratio_float:.2g}x the time of float"
+    if exported.kernels_to_register:
+        sentence += f"; kernels to register: {', '.join(exported.kernels_to_register)}"
     return sentence + "."
 
 

@@ -32,18 +32,22 @@ def minimise_from(
     objective: FloatArray,
     caps: Sequence[Cap],
     *,
-    start: IntArray,
+    start: IntArray | None,
     time_limit_seconds: float,
 ) -> Answer:
     """Find the plan of least summed objective that keeps every cap; never worse than the start.
+
+    Without a start nothing can be ruled out, and the whole program is solved.
 
     Args:
         choices: what can be chosen.
         objective: (choices,).
         caps: limits, which the start keeps.
-        start: (slots,) a plan.
+        start: (slots,) a plan, if one is known.
         time_limit_seconds: of all solves together, as far as one ``minimise`` is one.
     """
+    if start is None:
+        return minimise(choices, objective, caps, time_limit_seconds=time_limit_seconds)
     deadline = time.monotonic() + time_limit_seconds
     bound, penalties = _penalties(choices, objective, caps)
     program = _Program(choices, objective, caps)

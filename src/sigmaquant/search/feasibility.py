@@ -245,8 +245,6 @@ def _least_answer(
     if metric == PEAK_RAM:
         return minimise_peak(choices, caps, time_limit_seconds=_TIME_LIMIT_SECONDS, start=start)
     values = choices.costs[metric]
-    if start is None:
-        return minimise(choices, values, caps, time_limit_seconds=_TIME_LIMIT_SECONDS)
     return minimise_from(choices, values, caps, start=start, time_limit_seconds=_TIME_LIMIT_SECONDS)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sigmaquant.search.arrays import IntArray
 from sigmaquant.search.choices import PEAK_RAM
 from sigmaquant.search.core import minimise_from
-from sigmaquant.search.integer_program import Answer, Cap, minimise, minimise_peak
+from sigmaquant.search.integer_program import Answer, Cap, minimise_peak
 from sigmaquant.search.problem import RISE, Problem
 
 
@@ -34,6 +34,4 @@ def least_of(
     if metric == PEAK_RAM:
         return minimise_peak(choices, caps, time_limit_seconds=time_limit_seconds, start=start)
     values = problem.rises if metric == RISE else choices.costs[metric]
-    if start is None:
-        return minimise(choices, values, caps, time_limit_seconds=time_limit_seconds)
     return minimise_from(choices, values, caps, start=start, time_limit_seconds=time_limit_seconds)

@@ -24,11 +24,14 @@ class BatchRises:
         weights: by layer and width.
         activations: by precision group and width.
         float_losses: (samples,) the float network's losses.
+        independent: how many of the values of a candidate are: 1 where a user's loss gives the
+            batch one value.
     """
 
     weights: Rises
     activations: Rises
     float_losses: Tensor
+    independent: int
 
 
 class Totals(Frozen):
@@ -44,11 +47,11 @@ class Totals(Frozen):
             second=_added(self.second, rises, torch.square),
         )
 
-    def scores(self, samples: int) -> dict[str, dict[int, Score]]:
-        """Means and standard errors."""
+    def scores(self, samples: int, independent: int) -> dict[str, dict[int, Score]]:
+        """Means over the samples, and standard errors from how many are independent."""
         return {
             name: {
-                bits: _score(total, self.second[name][bits], samples)
+                bits: _score(total, self.second[name][bits], samples, independent)
                 for bits, total in by_width.items()
             }
             for name, by_width in self.first.items()
@@ -62,6 +65,7 @@ class Sums(Artifact):
         inputs: hash of network, data and options, so that only the same work is resumed.
         batches: number of batches seen.
         samples: number of samples seen.
+        independent: how many of a candidate's loss rises are; see ``BatchRises``.
         weights: loss rises by layer.
         activations: loss rises by precision group.
         float_loss: sum of the float network's loss.
@@ -70,6 +74,7 @@ class Sums(Artifact):
     inputs: str
     batches: int = 0
     samples: int = 0
+    independent: int = 0
     weights: Totals = Totals()
     activations: Totals = Totals()
     float_loss: float = 0.0
@@ -80,6 +85,7 @@ class Sums(Artifact):
             inputs=self.inputs,
             batches=self.batches + 1,
             samples=self.samples + len(seen.float_losses),
+            independent=self.independent + seen.independent,
             weights=self.weights.plus(seen.weights),
             activations=self.activations.plus(seen.activations),
             float_loss=self.float_loss + float(seen.float_losses.double().sum()),
@@ -98,10 +104,10 @@ def _added(
     }
 
 
-def _score(first: float, second: float, samples: int) -> Score:
+def _score(first: float, second: float, samples: int, independent: int) -> Score:
     mean = first / samples
     variance = max(0.0, second / samples - mean**2)
-    return Score(rise=mean, standard_error=math.sqrt(variance / max(1, samples - 1)))
+    return Score(rise=mean, standard_error=math.sqrt(variance / max(1, independent - 1)))
 
 
 def resume(checkpoint: Path | None, inputs: str) -> Sums:

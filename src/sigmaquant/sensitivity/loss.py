@@ -63,7 +63,8 @@ class LossMetric:
                 }
                 for group, by_width in candidates.encodings.items()
             }
-        return BatchRises(weights, activations, before)
+        independent = len(batch) if loss is None else 1
+        return BatchRises(weights, activations, before, independent)
 
 
 def _quantized_outputs(

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sigmaquant.calibration import Batch, data_digest, read_batches
-from sigmaquant.divergence import UserLoss
+from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.errors import ConfigError, DataError
 from sigmaquant.layers import ACTIVATION_WIDTHS
 from sigmaquant.network import Network
 from sigmaquant.progress import progress_bar
-from sigmaquant.quantized import ROUNDINGS
+from sigmaquant.quantized import check_rounding
 from sigmaquant.scores import SensitivityTable
 from sigmaquant.sensitivity.accumulate import BatchRises, Sums, resume
 from sigmaquant.sensitivity.candidates import (
@@ -86,7 +86,8 @@ def score(
             end.
 
     Raises:
-        ConfigError: unknown metric, rounding or activation width, or a metric that needs data.
+        ConfigError: unknown metric, rounding or activation width, a metric that needs data, or a
+            loss that is no scalar.
         DataError: unusable data, or a loss that is not finite.
         ArtifactError: the checkpoint is damaged.
         OutputError: the checkpoint cannot be written.
@@ -97,7 +98,7 @@ def score(
     assert calibration is not None
     batches = read_batches(calibration, network, what="calibration")
     widths = tuple(sorted(set(activation_widths)))
-    named = "divergence" if loss is None else _name(loss)
+    named = loss_name(loss)
     options = f"{metric} {rounding} {seed} {named} {widths}"
     inputs = _digest(network.digest(), data_digest(batches), options)
     path = None if checkpoint is None else Path(checkpoint)
@@ -106,8 +107,9 @@ def score(
         weight_candidates(network, batches, rounding),
         activation_candidates(network, batches, widths),
     )
-    with progress_bar("scoring", len(batches) * len(candidates.weights)) as advance:
-        for number, batch in enumerate(batches[sums.batches :], start=sums.batches):
+    left = batches[sums.batches :]
+    with progress_bar("scoring", len(left) * len(candidates.weights)) as advance:
+        for number, batch in enumerate(left, start=sums.batches):
             rises = METRICS[metric].rises(network, batch, candidates, loss, seed + number, advance)
             sums = _checked(sums.plus(rises))
             if path is not None:
@@ -122,8 +124,8 @@ def score(
         samples=sums.samples,
         seed=seed,
         inputs=inputs,
-        scores=sums.weights.scores(sums.samples),
-        activation_scores=sums.activations.scores(sums.samples),
+        scores=sums.weights.scores(sums.samples, sums.independent),
+        activation_scores=sums.activations.scores(sums.samples, sums.independent),
         weight_sigmas=weight_sigmas(network),
     )
 
@@ -134,8 +136,7 @@ def _check_options(
     known = (*METRICS, WITHOUT_DATA)
     if metric not in known:
         raise ConfigError(f"unknown metric {metric!r}; known: {', '.join(known)}")
-    if rounding not in ROUNDINGS:
-        raise ConfigError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
+    check_rounding(rounding)
     odd = [bits for bits in activation_widths if bits not in ACTIVATION_WIDTHS]
     if odd:
         widths = ", ".join(map(str, ACTIVATION_WIDTHS))
@@ -145,10 +146,6 @@ def _check_options(
             f"the metric {metric!r} needs calibration data: a few hundred typical inputs, without "
             f"labels; only {WITHOUT_DATA!r} does without"
         )
-
-
-def _name(loss: UserLoss) -> str:
-    return getattr(loss, "__qualname__", type(loss).__name__)
 
 
 def _digest(*parts: str) -> str:

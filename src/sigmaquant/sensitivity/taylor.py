@@ -22,6 +22,7 @@ from sigmaquant.divergence import (
     Outputs,
     Rises,
     UserLoss,
+    batch_loss,
     is_class_score,
     log_probabilities,
     sample_losses,
@@ -70,7 +71,7 @@ class TaylorMetric:
                 group: _halved_squares(by_width, run.activation_changes(group, by_width))
                 for group, by_width in candidates.encodings.items()
             }
-        return BatchRises(weights, activations, before)
+        return BatchRises(weights, activations, before, independent=len(batch))
 
 
 def _halved_squares(widths: Iterable[int], changes: Tensor) -> dict[int, Tensor]:
@@ -80,7 +81,7 @@ def _halved_squares(widths: Iterable[int], changes: Tensor) -> dict[int, Tensor]
 def _objective(outputs: Outputs, batch: Batch, loss: UserLoss | None, seed: int) -> Tensor:
     """A scalar whose gradient's squares average to the loss's second derivative."""
     if loss is not None:
-        return loss(outputs, batch.target) * len(batch)
+        return batch_loss(loss, outputs, batch) * len(batch)
     generator = torch.Generator().manual_seed(seed)
     parts = [_pseudo_loss(y, generator) for y in outputs if y.is_floating_point()]
     return torch.stack(parts).sum()
@@ -105,15 +106,15 @@ def _differentiable_run(
     """The values that are asked for, and a graph of gradients that starts as late as it can."""
     runner = network.runner()
     layers = {call for calls in network.layer_nodes().values() for call in calls}
-    sites = set(network.encodings.sites) if activations else set()
+    changed = layers | set(network.encodings.sites) if activations else layers
+    wanted = changed | {source for call in layers for source in call.all_input_nodes}
     kept: Values = {}
-    inputs = {source for call in layers for source in call.all_input_nodes}
 
     def keep(node: Node, value: Tensor) -> Tensor:
-        if node in layers | sites and not value.requires_grad and value.is_floating_point():
+        if node in changed and not value.requires_grad and value.is_floating_point():
             # A leaf of its own: the data must not be marked.
             value = value.detach().requires_grad_()
-        if node in layers | sites | inputs:
+        if node in wanted:
             kept[node] = value
         return value
 

@@ -175,3 +175,6 @@ def test_what_is_refused() -> None:
         score_stability(EQUAL, [scores] * 3)
     with pytest.raises(ArtifactError, match="another network: they do not know layer5"):
         score_stability(layer_table([1] * 6), scores)
+    del scores.scores["layer1"][3]
+    with pytest.raises(ArtifactError, match="the scores lack layer1 at 3 bits; score the network"):
+        score_stability(EQUAL, scores)

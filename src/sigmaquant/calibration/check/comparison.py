@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sigmaquant.calibration.batches import Batch, as_batch, read_batches, samples_of
+from sigmaquant.calibration.batches import Batch, checked_batches, read_batches, samples_of
 from sigmaquant.calibration.check import findings
 from sigmaquant.calibration.check.clipping import standard_error
 from sigmaquant.calibration.check.observation import (
@@ -116,7 +116,8 @@ def _compared(
     bits = dict.fromkeys(network.table.groups, _RANGE_BITS)
     ranges = activation_ranges(network, seen_by_ranges(blocked), bits)
     ours = observe(network, blocked, blocks, ranges)
-    theirs = observe(network, in_one_block(_checked(deployment, network, what)), 1, ranges)
+    others = (batch for batch in checked_batches(deployment, network, what) if len(batch))
+    theirs = observe(network, in_one_block(others), 1, ranges)
     if theirs.samples == 0:
         raise DataError(f"the {what} data gave no samples; check their source and filters")
     clipping, shifts = _clipping(ours, theirs), _shifts(network, ours, theirs, seed)
@@ -175,13 +176,6 @@ def _shifts(
         for layer, each in found.items()
         if each is not None
     )
-
-
-def _checked(deployment: Iterable[Any], network: Network, what: str) -> Iterator[Batch]:
-    for index, item in enumerate(deployment):
-        batch = as_batch(item, network, f"{what} batch {index}")
-        if len(batch):
-            yield batch
 
 
 def _input_names(network: Network) -> tuple[str, ...]:

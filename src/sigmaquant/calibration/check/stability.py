@@ -106,6 +106,14 @@ def _matrix(table: LayerTable, scores: SensitivityTable, figure: str) -> FloatAr
     unknown = [layer.name for layer in table.layers if layer.name not in scores.scores]
     if unknown:
         raise ArtifactError(f"the scores are of another network: they do not know {unknown[0]}")
+    unscored = [
+        f"{layer.name} at {bits} bits"
+        for layer in table.layers
+        for bits in WIDTHS
+        if bits not in scores.scores[layer.name]
+    ]
+    if unscored:
+        raise ArtifactError(f"the scores lack {unscored[0]}; score the network again")
     return np.array(
         [
             [getattr(scores.scores[layer.name][bits], figure) for bits in WIDTHS]

@@ -15,8 +15,14 @@ function exportSection() {
   return {
     takeaway: failed ? `${plural(failed, "file", "files")} not verified.`
       : "Each file was run in its runtime and compared with the integer reference.",
-    content: [table("Exported files", columns, rows)],
+    content: [table("Exported files", columns, rows), ...report.exports.flatMap(kernelList)],
   };
+}
+
+function kernelList(file) {
+  const kernels = file.kernels_to_register;
+  if (!kernels.length) return [];
+  return [html("p", {}, `Kernels to register for ${file.file_name}: ${kernels.join(", ")}.`)];
 }
 
 function verification(file) {
