@@ -157,7 +157,9 @@ def test_the_users_loss_is_added() -> None:
     assert losses[1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["resnet", "attention", "dict_output", "tied", "pyramid", "decoder"])
+@pytest.mark.parametrize(
+    "name", ["resnet", "attention", "dict_output", "tied", "pyramid", "decoder"]
+)
 def test_networks_of_every_kind_are_trained(name: str) -> None:
     network, data = nets.captured(name), nets.loader(name)
     plan = BitPlan.uniform(network.table, 2)
