@@ -13,6 +13,7 @@ from torch.fx import Node
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.errors import UnsupportedError
 from sigmaquant.lowering.dyadic import dyadic_scales
+from sigmaquant.lowering.moves import moved, sliced
 from sigmaquant.lowering.program import (
     Add,
     Argument,
@@ -30,32 +31,24 @@ from sigmaquant.lowering.program import (
     Linear,
     Lookup,
     MatMul,
-    MaxPool,
     Operator,
-    Pad,
-    Permute,
     Quantize,
-    Reshape,
-    Slice,
     UInt8Array,
     Value,
     Weights,
 )
-from sigmaquant.network.normalise import arguments_of, spatial, tensor_of
+from sigmaquant.network.normalise import arguments_of, tensor_of
 from sigmaquant.network.operators import (
     CONVOLUTIONS,
-    PADS,
     Role,
     aten,
     average_window,
     clamp_limits,
     convolution_arguments,
     is_global_average,
-    is_reshape,
     layer_name,
     operator_name,
     pad_sides,
-    slice_axis,
 )
 from sigmaquant.network.runner import call
 from sigmaquant.quantized import QuantizedNetwork
@@ -309,10 +302,10 @@ class _Lowering:
         source = arguments_of(node)[0]
         if source in self._parts.absorbed:
             inputs = (self._input(source),)
-            self._emit(node, lambda name, out: _sliced((source, node), name, inputs, out))
+            self._emit(node, lambda name, out: sliced((source, node), name, inputs, out))
             return
         inputs = (self._names[source],)
-        self._emit(node, lambda name, out: _moved(node, name, inputs, out))
+        self._emit(node, lambda name, out: moved(node, name, inputs, out))
 
     def _lower_float(self, node: Node) -> None:
         place_name = self._network.places[node]
@@ -412,45 +405,3 @@ def _table(node: Node, source: Node, given: Encoding, wanted: Encoding) -> UInt8
     encoding = AffineRange(wanted.scale, wanted.zero_point, wanted.bits)
     steps = fake_quantize(result, encoding) / wanted.scale + wanted.zero_point
     return torch.round(steps).to(torch.uint8).numpy()
-
-
-def _moved(node: Node, name: str, inputs: tuple[str, ...], output: str) -> Operator:
-    rank = len(node.meta["shape"])
-    if is_reshape(node):
-        return Reshape(name, inputs, output)
-    if node.target in PADS:
-        return Pad(name, inputs, output, pad_sides(node))
-    if node.target is aten.slice.Tensor:
-        return _sliced((node,), name, inputs, output)
-    if node.target is aten.permute.default:
-        return Permute(
-            name, inputs, output, tuple(d % (rank + 1) - 1 for d in arguments_of(node)[1][1:])
-        )
-    if node.target is aten.transpose.int:
-        order = list(range(rank))
-        a, b = (d % (rank + 1) - 1 for d in arguments_of(node)[1:3])
-        order[a], order[b] = order[b], order[a]
-        return Permute(name, inputs, output, tuple(order))
-    _, kernel, stride, padding, dilation, ceil_mode = arguments_of(node)
-    window = spatial(kernel, rank - 1)
-    return MaxPool(
-        name,
-        inputs,
-        output,
-        window,
-        spatial(stride, rank - 1) if stride else window,
-        tuple((p, p) for p in spatial(padding, rank - 1)),
-        spatial(dilation, rank - 1),
-        ceil_mode,
-    )
-
-
-def _sliced(nodes: tuple[Node, ...], name: str, inputs: tuple[str, ...], output: str) -> Slice:
-    """Slices of different dimensions as one."""
-    axes = tuple(slice_axis(node) for node in nodes)
-    cuts = []
-    for node, axis in zip(nodes, axes, strict=True):
-        source, _, start, stop, step = arguments_of(node)
-        cuts.append(slice(start, stop, step).indices(source.meta["shape"][axis]))
-    starts, stops, steps = zip(*cuts, strict=True)
-    return Slice(name, inputs, output, axes, starts, stops, steps)
