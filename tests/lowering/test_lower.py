@@ -84,12 +84,13 @@ def test_the_integers_compute_what_fake_quantization_computes(name: str, weight_
 
 def settle(network: QuantizedNetwork, program: IntegerProgram) -> None:
     """Give the network the scales and biases that lowering has rounded."""
-    places = network.network.places
+    places, parts = network.network.places, network.network.encodings
+    writers = {clamp: node for node, clamp in parts.fused.items()}
     with torch.no_grad():
-        for node, group in network.network.encodings.groups.items():
-            value = program.values.get(
-                f"{places[node]}/quantized", program.values.get(places[node])
-            )
+        for node, group in parts.groups.items():
+            # A clamp that is part of a layer or sum has no value of its own.
+            place = places[writers.get(node, node)]
+            value = program.values.get(f"{place}/quantized", program.values.get(place))
             if value is not None and value.encoding is not None:
                 network.activation_quantizer(group).scale.fill_(value.encoding.scale)
         for nodes in network.network.layer_nodes().values():
@@ -112,9 +113,7 @@ def test_nothing_but_rounding_sets_them_apart(name: str) -> None:
     settle(network, program)
     for expected, actual in both(name, network, program):
         different = (expected - actual).abs() > 1e-3 * expected.std()
-        assert (
-            float(different.float().mean()) < 0.1
-        )  # resnet: 6 of 64 samples, all others next to 0
+        assert float(different.float().mean()) < 0.001
 
 
 @pytest.mark.parametrize("name", LOWERABLE)
