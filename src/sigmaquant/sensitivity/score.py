@@ -56,6 +56,7 @@ METRICS: dict[str, Metric] = {"taylor": TaylorMetric(), "loss": LossMetric()}
 """Metrics that see data, by name; "sigma" sees none."""
 
 WITHOUT_DATA = "sigma"
+_SEEDS_APART = 2**20  # more than there are batches, so that no two seeds share a batch's draws
 
 
 def score(
@@ -110,7 +111,8 @@ def score(
     left = batches[sums.batches :]
     with progress_bar("scoring", len(left) * len(candidates.weights)) as advance:
         for number, batch in enumerate(left, start=sums.batches):
-            rises = METRICS[metric].rises(network, batch, candidates, loss, seed + number, advance)
+            own = (seed * _SEEDS_APART + number) % 2**63  # as large as torch takes
+            rises = METRICS[metric].rises(network, batch, candidates, loss, own, advance)
             sums = _checked(sums.plus(rises))
             if path is not None:
                 sums.save(path)
