@@ -126,7 +126,7 @@ def test_changes_are_gradients_times_changes_of_the_layers_outputs(
 
 @pytest.mark.parametrize("rounding", ["compensated", "nearest"])
 def test_it_ranks_layers_and_widths_as_the_loss_does(rounding: str, trained) -> None:
-    data = [trained.images[i : i + 128] for i in (0, 128)]
+    data = [trained.images[i : i + 128] for i in range(0, 1024, 128)]
     tables = [
         score(trained.network, data, metric=metric, rounding=rounding)
         for metric in ("loss", "taylor")
@@ -167,7 +167,7 @@ def autoencoder() -> tuple[Network, Tensor]:
 
 def test_it_ranks_transposed_convolutions_as_the_loss_does(autoencoder) -> None:
     network, images = autoencoder
-    data = [images[i : i + 128] for i in (0, 128)]
+    data = [images[i : i + 128] for i in range(0, 1024, 128)]
     tables = [score(network, data, metric=metric) for metric in ("loss", "taylor")]
     assert list(tables[0].scores) == ["0", "2", "4", "7", "9"]
     rises = [
@@ -177,7 +177,7 @@ def test_it_ranks_transposed_convolutions_as_the_loss_does(autoencoder) -> None:
 
 
 def test_it_ranks_activations_as_the_loss_does(trained) -> None:
-    data = [trained.images[i : i + 128] for i in (0, 128)]
+    data = [trained.images[i : i + 128] for i in range(0, 1024, 128)]
     tables = [
         score(trained.network, data, metric=metric, activation_widths=(2, 3, 4, 5))
         for metric in ("loss", "taylor")
