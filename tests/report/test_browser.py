@@ -150,6 +150,18 @@ def test_tells_every_guarantee(show: Show, report: RunReport) -> None:
     assert show(report, script).found == list(guarantees(report))
 
 
+def test_no_link_of_the_contents_is_cut_off(show: Show, report: RunReport) -> None:
+    script = """
+      const right = document.querySelector("#contents").getBoundingClientRect().right;
+      const links = Array.from(document.querySelectorAll("#contents a"));
+      return links.map((link) => link.getBoundingClientRect().right <= right + 0.5);
+    """
+    found = show(report, script).found
+    assert isinstance(found, list)
+    assert len(found) > 8
+    assert all(found)
+
+
 def test_shows_the_swaps_that_hang_on_noise(show: Show, report: RunReport) -> None:
     (call,) = report.close_calls
     script = "return document.querySelector('#sensitivity tbody').textContent;"
