@@ -158,6 +158,8 @@ def _versions() -> dict[str, str]:
 def _budget_uses(found: Findings) -> Iterator[report.BudgetUse]:
     uniform8 = _totals(BitPlan.uniform(found.table, 8), found.costs)
     for metric in get_args(Metric):
+        if metric not in found.costs.marks:
+            continue
         yield report.BudgetUse(
             metric=metric,
             limit=found.solution.limits.get(metric),
@@ -194,7 +196,7 @@ def _layer_result(layer: LayerSpec, found: Findings) -> report.LayerResult:
         activation_bits=max(plan.activation_bits[group] for group in layer.input_groups),
         flash_bytes=cost.flash_bytes,
         latency_ms=cost.latency_ms,
-        energy_uj=cost.energy_uj,
+        energy_uj=cost.energy_uj if "energy_uj" in found.costs.marks else None,
         scores={
             bits: report.LayerScore(rise=score.rise, standard_error=score.standard_error)
             for bits, score in found.scores.scores[layer.name].items()

@@ -19,8 +19,9 @@ from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.costs import cost_table
 from sigmaquant.data import hold_back
 from sigmaquant.devices import DeviceProfile, load_profile
+from sigmaquant.devices.energy_models import UnknownEnergy
 from sigmaquant.divergence import UserLoss
-from sigmaquant.errors import ConfigError, DataError
+from sigmaquant.errors import ConfigError, DataError, DeviceError
 from sigmaquant.export.formats import FormatOptions, format_named
 from sigmaquant.layers import LayerTable
 from sigmaquant.lowering import IntegerProgram, lower
@@ -169,19 +170,35 @@ def pareto(
     """
     table = network if isinstance(network, LayerTable) else network.table
     profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    if "energy_uj" in metrics:
+        _check_energy_known(profile)
     limited = limited_by_memory(budget or Budget(), profile)
     asked = problem(scores, cost_table(table, profile), limited, activation_bits)
     return front_of_tables(asked, metrics, points)
 
 
 def limited_by_memory(budget: Budget, profile: DeviceProfile) -> Budget:
-    """The budget, lowered to the flash and RAM that the device has."""
+    """The budget, lowered to the flash and RAM that the device has.
+
+    Raises:
+        DeviceError: a limit on energy, and the device's is not known.
+    """
+    if budget.energy_uj is not None:
+        _check_energy_known(profile)
     sizes = {
         "flash_bytes": (budget.flash_bytes, profile.usable_flash_bytes),
         "peak_ram_bytes": (budget.peak_ram_bytes, profile.memory.ram_bytes),
     }
     known = {metric: [s for s in pair if s is not None] for metric, pair in sizes.items()}
     return budget.model_copy(update={metric: min(s) for metric, s in known.items() if s})
+
+
+def _check_energy_known(profile: DeviceProfile) -> None:
+    if isinstance(profile.energy, UnknownEnergy):
+        raise DeviceError(
+            f"the energy of {profile.name} is not known ({profile.energy.reason}); leave it out of "
+            "the request, or write an [energy] of measured power into the profile"
+        )
 
 
 def export(

@@ -142,3 +142,11 @@ def test_a_calibration_scales_times_by_kind_and_energies_alike(resnet8):
     plan = BitPlan.uniform(resnet8, 8)
     totals = energy.totals(plan)
     assert totals["energy_uj"] == pytest.approx(5 * 41.7 * totals["latency_ms"])
+
+
+def test_an_operator_without_weights_has_a_cost_of_its_call(resnet8):
+    others = M4.latency.other_operators.model_copy(update={"cycles_per_call": 1200.0})
+    latency = M4.latency.model_copy(update={"other_operators": others})
+    dearer = cost_table(resnet8, M4.model_copy(update={"latency": latency})).fixed.latency_ms
+    calls = sum(step.layer is None for step in resnet8.steps)
+    assert dearer - cost_table(resnet8, M4).fixed.latency_ms == pytest.approx(calls * 0.01)

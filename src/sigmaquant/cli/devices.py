@@ -20,7 +20,7 @@ from sigmaquant.devices import (
     load_profile,
     width_digests,
 )
-from sigmaquant.devices.energy_models import Energy, PowerEnergy
+from sigmaquant.devices.energy_models import Energy, PowerEnergy, UnknownEnergy
 from sigmaquant.devices.profile import Uncertainty
 from sigmaquant.layers import LayerKind
 from sigmaquant.units import format_bytes
@@ -95,6 +95,8 @@ def _header(profile: DeviceProfile) -> Iterator[str]:
 
 
 def _power(energy: Energy) -> str:
+    if isinstance(energy, UnknownEnergy):
+        return f"unknown ({energy.reason})"
     if not isinstance(energy, PowerEnergy):
         return "a sum over operations"
     mark = MARKS[energy.kind]
@@ -135,13 +137,15 @@ def _rows(digests: Sequence[WidthDigest]) -> Iterator[list[str]]:
     kinds, (_, units_per_ns) = _kinds(digests), _time_unit(digests)
     for digest in digests:
         kernels = [digest.kernels.get(kind) for kind in kinds]
-        times = [_BLANK if c is None else _figure(c.ns_per_mac, units_per_ns) for c in kernels]
-        energies = [_BLANK if c is None else _figure(c.pj_per_mac) for c in kernels]
+        times = [_figure(c.ns_per_mac if c else None, units_per_ns) for c in kernels]
+        energies = [_figure(c.pj_per_mac if c else None) for c in kernels]
         widths = [str(digest.weight_bits), str(digest.activation_bits)]
         yield [*widths, _figure(digest.stored_bits), *times, *energies]
 
 
-def _figure(cell: Cell, factor: float = 1.0) -> str:
+def _figure(cell: Cell | None, factor: float = 1.0) -> str:
+    if cell is None:
+        return _BLANK
     value = cell.value * factor
     number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     return number + MARKS[cell.kind]

@@ -102,6 +102,8 @@ def _print_plan(plan: BitPlan, table: LayerTable, costs: CostTable, budget: Budg
         print_table(("activations", "bits"), widths)
     limits, totals = budget.limits(), costs.totals(plan)
     for metric, title in METRIC_TITLES.items():
+        if metric not in costs.marks:
+            continue
         limit = f" of {format_cost(metric, limits[metric])}" if metric in limits else ""
         used = format_cost(metric, totals[metric])
         print_line(f"{title}: {used}{limit} ({costs.marks[metric]})")

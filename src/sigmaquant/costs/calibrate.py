@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.costs.parts import OTHER, cost_parts
+from sigmaquant.devices.energy_models import UnknownEnergy
 from sigmaquant.devices.evidence import Evidence
 from sigmaquant.devices.fitting import Observation, common_factor, fitted_factors, left_out_errors
 from sigmaquant.devices.profile import Calibration, DeviceProfile
@@ -68,7 +69,8 @@ def calibrate(profile: DeviceProfile, runs: Sequence[MeasuredRun], source: str) 
 
     Raises:
         DataError: a run is of a layer that its network does not have.
-        DeviceError: the profile was fitted before, or cannot run what was measured.
+        DeviceError: the profile was fitted before, cannot run what was measured, or has no energy
+            that measured ones could be compared with.
     """
     if profile.calibration is not None:
         raise DeviceError(
@@ -106,6 +108,11 @@ def observation(run: MeasuredRun, profile: DeviceProfile) -> Observation:
 
 def _energy_scale(profile: DeviceProfile, runs: Sequence[MeasuredRun]) -> float:
     """One factor on all energies, from the runs whose energy was measured; 1 where none was."""
+    if isinstance(profile.energy, UnknownEnergy) and any(run.energy_uj for run in runs):
+        raise DeviceError(
+            f"{profile.name} predicts no energies that measured ones could be compared with: leave "
+            "energy_uj out, or write an [energy] of measured power into the profile"
+        )
     seen = []
     for run in runs:
         if run.energy_uj is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sigmaquant.costs.flash import packed_weight_bytes
 from sigmaquant.costs.traffic import layer_uses
 from sigmaquant.devices.latency_models import CyclesModel
@@ -9,6 +11,42 @@ from sigmaquant.devices.profile import DeviceProfile
 from sigmaquant.layers import LayerSpec
 
 _UNPACKED_BITS = 8
+
+
+@dataclass(frozen=True)
+class KernelWork:
+    """What a kernel does for one layer and one sample: what ``KernelCycles`` has figures for.
+
+    Attributes:
+        macs: with each dot product filled up to whole blocks.
+        patch_elements: input values gathered for dot products.
+        outputs: output values.
+        weights: weights read, over all uses.
+        uses: calls.
+    """
+
+    macs: float
+    patch_elements: float
+    outputs: float
+    weights: float
+    uses: float
+
+
+def kernel_work(layer: LayerSpec, dot_product_block: int = 1) -> KernelWork:
+    """The work of one layer.
+
+    Outputs follow from the MACs, which cover every place a shared layer is used; what is paid for
+    each use scales with them.
+    """
+    outputs = layer.executed_macs / layer.kernel_elements
+    uses = layer_uses(layer)
+    return KernelWork(
+        macs=outputs * -(-layer.kernel_elements // dot_product_block) * dot_product_block,
+        patch_elements=outputs / layer.channels * layer.kernel_elements * layer.groups,
+        outputs=outputs,
+        weights=uses * layer.weights,
+        uses=uses,
+    )
 
 
 def layer_cycles(
@@ -29,24 +67,15 @@ def layer_cycles(
 def _packed_cycles(
     layer: LayerSpec, weight_bits: int, activation_bits: int, model: CyclesModel
 ) -> float:
-    """The sum described at ``KernelCycles``.
-
-    Outputs follow from the MACs, which cover every place a shared layer is used; what is paid for
-    each use scales with them.
-    """
+    """The sum described at ``KernelCycles``."""
     kernel = model.kernels[layer.kind]
-    block = kernel.dot_product_block
-    outputs = layer.executed_macs / layer.kernel_elements
-    padded_length = -(-layer.kernel_elements // block) * block
-    patch_elements = outputs / layer.channels * layer.kernel_elements * layer.groups
-    cycles_per_use = (
-        layer.weights * kernel.cycles_per_weight.get(weight_bits, 0.0) + kernel.cycles_per_layer
-    )
+    work = kernel_work(layer, kernel.dot_product_block)
     return (
-        outputs * padded_length * kernel.macs_at(activation_bits).cycles_per_mac[weight_bits]
-        + patch_elements * kernel.cycles_per_patch_element
-        + outputs * kernel.cycles_per_output
-        + layer_uses(layer) * cycles_per_use
+        work.macs * kernel.macs_at(activation_bits).cycles_per_mac[weight_bits]
+        + work.patch_elements * kernel.cycles_per_patch_element
+        + work.outputs * kernel.cycles_per_output
+        + work.weights * kernel.cycles_per_weight.get(weight_bits, 0.0)
+        + work.uses * kernel.cycles_per_layer
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sigmaquant.costs.flash import packed_weight_bytes
 from sigmaquant.costs.traffic import layer_activation_bytes, layer_uses, step_bytes
-from sigmaquant.devices.energy_models import PowerEnergy
+from sigmaquant.devices.energy_models import OpsEnergy, PowerEnergy, UnknownEnergy
 from sigmaquant.devices.profile import DeviceProfile
 from sigmaquant.layers import LayerSpec, StepSpec
 
@@ -20,7 +20,7 @@ def layer_energy_uj(
 ) -> float:
     """Energy of one layer for one sample; the output is taken to be as wide as the input."""
     energy = profile.energy
-    if isinstance(energy, PowerEnergy):
+    if not isinstance(energy, OpsEnergy):
         return powered_energy_uj(latency_ms, profile)
     activation_bytes = layer_activation_bytes(layer, activation_bits, profile.activation_storage)
     weight_bytes = packed_weight_bytes(layer, weight_bits, profile.weight_storage)
@@ -38,14 +38,19 @@ def step_energy_uj(
 ) -> float:
     """Energy of an operator without weights: its values are read once and written once."""
     powered = powered_energy_uj(latency_ms, profile)
-    if isinstance(profile.energy, PowerEnergy):
+    if not isinstance(profile.energy, OpsEnergy):
         return powered
     picojoules = step_bytes(step, elements) * profile.energy.pj_per_activation_byte
     return picojoules * _UJ_PER_PJ * profile.energy_scale + powered
 
 
 def powered_energy_uj(latency_ms: float, profile: DeviceProfile) -> float:
-    """What the device takes for as long as it runs, whatever it computes: mW x ms = uJ."""
+    """What the device takes for as long as it runs, whatever it computes: mW x ms = uJ.
+
+    Nothing where its energy is not known: the cost table then has no mark for energies.
+    """
     energy = profile.energy
+    if isinstance(energy, UnknownEnergy):
+        return 0.0
     milliwatts = energy.active_mw if isinstance(energy, PowerEnergy) else energy.static_mw
     return milliwatts * latency_ms * profile.energy_scale

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from sigmaquant.devices.energy_models import OpsEnergy
+from sigmaquant.devices.energy_models import OpsEnergy, PowerEnergy
 from sigmaquant.devices.evidence import Evidence, SourcedByWidth, weakest
 from sigmaquant.devices.latency_models import CyclesModel, RooflineModel
 from sigmaquant.devices.profile import DeviceProfile
@@ -12,16 +12,18 @@ from sigmaquant.layers import LayerKind, LayerTable, StepSpec
 
 
 def cost_marks(table: LayerTable, profile: DeviceProfile) -> dict[str, str]:
-    """By metric, the weakest evidence among the figures that this network makes use of."""
+    """By metric, the weakest evidence among the figures that this network makes use of.
+
+    A metric that the device has no figures for is not there.
+    """
     latency = _latency_evidence(table, profile)
-    energy = _energy_evidence(table, profile, latency)
     marks = {
         "flash_bytes": _over_widths(profile.weight_storage, profile.widths),
         "peak_ram_bytes": weakest(profile.activation_storage.kind, profile.reserve.kind),
         "latency_ms": latency,
-        "energy_uj": energy,
+        "energy_uj": _energy_evidence(table, profile, latency),
     }
-    return {metric: mark.value for metric, mark in marks.items()}
+    return {metric: mark.value for metric, mark in marks.items() if mark is not None}
 
 
 def _latency_evidence(table: LayerTable, profile: DeviceProfile) -> Evidence:
@@ -72,10 +74,14 @@ def _roofline_evidence(
     return used
 
 
-def _energy_evidence(table: LayerTable, profile: DeviceProfile, latency: Evidence) -> Evidence:
+def _energy_evidence(
+    table: LayerTable, profile: DeviceProfile, latency: Evidence
+) -> Evidence | None:
     energy = profile.energy
-    if not isinstance(energy, OpsEnergy):
+    if isinstance(energy, PowerEnergy):
         return weakest(energy.kind, latency)
+    if not isinstance(energy, OpsEnergy):
+        return None
     used = [latency]
     for kind in {layer.kind for layer in table.layers}:
         used += _by_activations(kind, profile, energy.macs_at)

@@ -55,7 +55,7 @@ class CostTable(Artifact):
         activation_storage_bits: bits that one value of that activation width takes in RAM.
         input_groups: for each layer, the precision groups it reads.
         marks: by cost metric, the weakest evidence behind it: "measured", "emulated", "derived" or
-            "estimated".
+            "estimated"; a metric that the device has no figures for is not there, and costs 0.
     """
 
     device: str

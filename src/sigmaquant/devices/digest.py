@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sigmaquant.artifact import Frozen
-from sigmaquant.devices.energy_models import PowerEnergy
+from sigmaquant.devices.energy_models import PowerEnergy, UnknownEnergy
 from sigmaquant.devices.evidence import Evidence, weakest
 from sigmaquant.devices.latency_models import CyclesModel
 from sigmaquant.devices.profile import DeviceProfile
@@ -20,12 +20,13 @@ class Cell(Frozen):
 class KernelCells(Frozen):
     """One multiply-accumulate of one operator kind, without gathering, output and weight fetch.
 
-    ``cycles_per_mac`` is None where the device is not described in cycles.
+    ``cycles_per_mac`` is None where the device is not described in cycles, ``pj_per_mac`` where its
+    energy is not known.
     """
 
     cycles_per_mac: Cell | None
     ns_per_mac: Cell
-    pj_per_mac: Cell
+    pj_per_mac: Cell | None
 
 
 class WidthDigest(Frozen):
@@ -111,8 +112,10 @@ def _time_cell(
 
 def _energy_cell(
     profile: DeviceProfile, time: Cell, weight_bits: int, activation_bits: int
-) -> Cell:
+) -> Cell | None:
     energy = profile.energy
+    if isinstance(energy, UnknownEnergy):
+        return None
     if isinstance(energy, PowerEnergy):
         # mW x ns = pJ
         pj, mark = energy.active_mw * time.value, weakest(energy.kind, time.kind)

@@ -1,4 +1,7 @@
-"""Two ways to know a device's energy: its power while it computes, or what each operation takes."""
+"""Two ways to know a device's energy: its power while it computes, or what each operation takes.
+
+Or not to know it: then no plan has an energy, and none can be asked to keep a budget of it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ from typing import Annotated, Literal
 
 import pydantic
 
+from sigmaquant.artifact import Frozen
 from sigmaquant.bitplan import ActivationBits, WeightBits
 from sigmaquant.devices.evidence import Sourced, SourcedByWidth
-from sigmaquant.devices.figures import Figure, PositiveFigure
+from sigmaquant.devices.figures import Figure, PositiveFigure, Text
 
 
 class IdlePower(Sourced):
@@ -58,4 +62,15 @@ class OpsEnergy(MacEnergy):
         return self.at_activation_bits.get(activation_bits, self)
 
 
-Energy = Annotated[PowerEnergy | OpsEnergy, pydantic.Field(discriminator="model")]
+class UnknownEnergy(Frozen):
+    """A device whose energy nobody measured.
+
+    Attributes:
+        reason: such as that it has no counter.
+    """
+
+    model: Literal["unknown"]
+    reason: Text
+
+
+Energy = Annotated[PowerEnergy | OpsEnergy | UnknownEnergy, pydantic.Field(discriminator="model")]

@@ -71,9 +71,10 @@ class WeightFetch(Sourced):
 
 
 class ElementCycles(Sourced):
-    """Cycles for each value that an operator without weights handles."""
+    """Cycles for each value that an operator without weights handles, and for each call."""
 
     cycles_per_element: Figure
+    cycles_per_call: Figure = 0.0
 
 
 class CyclesModel(Frozen):

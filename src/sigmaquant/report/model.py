@@ -177,7 +177,8 @@ class LayerResult(Frozen):
         macs: multiply-accumulates for one sample.
         weight_bits: chosen width of the weights.
         activation_bits: chosen width of the layer's input.
-        flash_bytes, latency_ms, energy_uj: cost at the chosen widths.
+        flash_bytes, latency_ms, energy_uj: cost at the chosen widths; no energy where the
+            device's is not known.
         scores: by weight width.
     """
 
@@ -191,7 +192,7 @@ class LayerResult(Frozen):
     activation_bits: ActivationBits
     flash_bytes: Count
     latency_ms: Amount
-    energy_uj: Amount
+    energy_uj: Amount | None
     scores: dict[WeightBits, LayerScore] = pydantic.Field(default_factory=dict)
 
 
