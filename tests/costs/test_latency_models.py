@@ -7,6 +7,7 @@ import pytest
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.costs import cost_table
 from sigmaquant.devices import Evidence, load_profile
+from sigmaquant.devices.latency_models import StartCycles
 from sigmaquant.devices.profile import Calibration
 from sigmaquant.layers import WIDTHS, LayerKind, StepSpec
 
@@ -150,3 +151,12 @@ def test_an_operator_without_weights_has_a_cost_of_its_call(resnet8):
     dearer = cost_table(resnet8, M4.model_copy(update={"latency": latency})).fixed.latency_ms
     calls = sum(step.layer is None for step in resnet8.steps)
     assert dearer - cost_table(resnet8, M4).fixed.latency_ms == pytest.approx(calls * 0.01)
+
+
+def test_a_sample_has_a_cost_of_its_own(one_layer):
+    start = StartCycles(source="s", kind=Evidence.ESTIMATED, cycles_per_sample=1200)
+    profile = M4.model_copy(update={"latency": M4.latency.model_copy(update={"start": start})})
+    costs = cost_table(one_layer("conv"), profile)
+    assert costs.fixed.latency_ms == pytest.approx(0.01)
+    assert costs.fixed.energy_uj == pytest.approx(41.7 * 0.01)
+    assert costs.marks["latency_ms"] == "estimated"

@@ -37,9 +37,11 @@ def step_latency_ms(step: StepSpec, elements: int, profile: DeviceProfile) -> fl
 def start_latency_ms(profile: DeviceProfile) -> float:
     """Time that a sample takes before anything of the network runs."""
     model = profile.latency
-    if isinstance(model, CyclesModel):
-        return 0.0
-    return model.overhead.network_ms * profile.other_latency_scale
+    if not isinstance(model, CyclesModel):
+        unscaled_ms = model.overhead.network_ms
+    else:
+        unscaled_ms = 0.0 if model.start is None else _ms(model.start.cycles_per_sample, profile)
+    return unscaled_ms * profile.other_latency_scale
 
 
 def _ms(cycles: float, profile: DeviceProfile) -> float:

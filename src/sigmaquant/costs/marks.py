@@ -50,6 +50,8 @@ def _cycles_evidence(
     profile: DeviceProfile,
 ) -> list[Evidence]:
     used = [model.weight_fetch.kind]
+    if model.start is not None:
+        used.append(model.start.kind)
     for kind in kinds:
         kernel = model.kernels[kind]
         used += _by_activations(kind, profile, kernel.macs_at)

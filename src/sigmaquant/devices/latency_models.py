@@ -77,6 +77,12 @@ class ElementCycles(Sourced):
     cycles_per_call: Figure = 0.0
 
 
+class StartCycles(Sourced):
+    """Cycles that a sample takes before and after anything of the network runs."""
+
+    cycles_per_sample: Figure
+
+
 class CyclesModel(Frozen):
     """Latency as processor cycles, by operator kind.
 
@@ -85,6 +91,7 @@ class CyclesModel(Frozen):
         weight_fetch: on top of every kernel.
         other_operators: quantized operators without weights: add, pool, concat.
         float_operators: operators that stay float32.
+        start: once for each sample; None where nothing is known of it.
     """
 
     model: Literal["cycles"]
@@ -92,6 +99,7 @@ class CyclesModel(Frozen):
     weight_fetch: WeightFetch
     other_operators: ElementCycles
     float_operators: ElementCycles
+    start: StartCycles | None = None
 
     def tables(self, kind: LayerKind, activation_bits: int) -> dict[str, Mapping[int, float]]:
         """Tables that a layer of this kind reads at its weight width, by their place."""
