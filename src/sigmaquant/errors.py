@@ -12,7 +12,8 @@
     │   ├── ArtifactError          a saved stage result that is damaged or of another version
     │   ├── OutputError            a folder that cannot be written
     │   ├── UnsupportedError       an operator or width that a stage cannot express
-    │   └── MissingExtraError      an optional dependency is absent; names the pip command
+    │   ├── MissingExtraError      an optional dependency is absent; names the pip command
+    │   └── MissingToolError       a program is not installed; says how to install it
     ├── InfeasibleError            exit code 3: no plan meets the budgets
     └── CheckFailedError           exit code 4: a promise did not hold
         ├── GateError              a limit such as ``--max-drop`` was exceeded
@@ -78,6 +79,10 @@ class MissingExtraError(InputError):
             f"{what} needs an optional dependency: pip install 'sigmaquant-edge[{extra}]'"
         )
         self.extra = extra
+
+
+class MissingToolError(InputError):
+    """A program that is no Python package, or need not be one, is not installed."""
 
 
 class InfeasibleError(SigmaQuantError):

@@ -21,6 +21,7 @@ from sigmaquant.cli.report import report
 from sigmaquant.cli.run import run
 from sigmaquant.cli.score import score
 from sigmaquant.cli.search import search
+from sigmaquant.cli.verify import verify
 
 app = typer.Typer(
     cls=Commands,
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_ARROWS = (capture, check, score, search, pareto, quantize, finetune, export)
+_ARROWS = (capture, check, score, search, pareto, quantize, finetune, export, verify)
 for command in (run, *_ARROWS, report, demo):
     app.command()(command)
 app.add_typer(devices, name="devices")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sigmaquant.errors import ArtifactError
 from sigmaquant.export.c.literals import float32, vector
-from sigmaquant.export.c.manifest import Manifest
+from sigmaquant.export.c.manifest import Manifest, Port
 from sigmaquant.export.c.model import MARK, Model
 from sigmaquant.export.folders import folder_written_atomically
 
@@ -127,3 +128,40 @@ def flat_samples(arrays: Arrays, names: list[str]) -> npt.NDArray[np.float32]:
     """(batch, all values of a sample) in the order of the names."""
     flat = [np.asarray(arrays[name], np.float32).reshape(len(arrays[name]), -1) for name in names]
     return np.ascontiguousarray(np.concatenate(flat, axis=1))
+
+
+def named_samples(
+    flat: npt.NDArray[np.float32], ports: Sequence[Port]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """(batch, all values of a sample) as (batch, *shape) for each port, by name."""
+    ends = np.cumsum([port.floats for port in ports])[:-1]
+    parts = np.split(flat, ends, axis=1)
+    return {
+        port.name: np.ascontiguousarray(part).reshape(len(part), *port.shape)
+        for port, part in zip(ports, parts, strict=True)
+    }
+
+
+def read_check_vectors(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The samples that a library brings with it, and what the reference computes from them.
+
+    Raises:
+        ArtifactError: the folder holds no exported library.
+    """
+    manifest = Manifest.load(folder / "model.json")
+    try:
+        text = (folder / "check_vectors.h").read_text(encoding="utf-8")
+        inputs = named_samples(_numbers(text, "inputs"), manifest.inputs)
+        return inputs, named_samples(_numbers(text, "outputs"), manifest.outputs)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{folder} lacks the vectors of an exported library: {error}"
+        ) from error
+
+
+def _numbers(text: str, name: str) -> npt.NDArray[np.float32]:
+    """The samples of ``_bits``: (samples, floats)."""
+    _, _, table = text.partition(f"check_{name}[")
+    rows = [re.findall(r"0x[0-9a-f]+", row) for row in table.partition("};")[0].splitlines()]
+    bits = np.array([[int(number, 16) for number in row] for row in rows if row], np.uint32)
+    return bits.view(np.float32)

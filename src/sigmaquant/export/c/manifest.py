@@ -19,6 +19,20 @@ class Port(Frozen):
         return math.prod(self.shape)
 
 
+class Step(Frozen):
+    """One call of ``model_run``.
+
+    Attributes:
+        name: the operator's place in the network.
+        operator: what it does, such as "Convolution".
+        layer: whose weights it uses, if any.
+    """
+
+    name: str
+    operator: str
+    layer: str | None = None
+
+
 class Manifest(Artifact):
     """The content of ``model.json``.
 
@@ -32,6 +46,7 @@ class Manifest(Artifact):
         scratch_bytes: RAM of the operator that runs.
         kernels: how often each kernel is called.
         tolerance: largest difference of an output from the reference; 0 where they are equal.
+        steps: in order; MODEL_STEP_DONE counts them from 0.
     """
 
     network: str
@@ -44,3 +59,4 @@ class Manifest(Artifact):
     scratch_bytes: int
     kernels: dict[str, int]
     tolerance: float = 0.0
+    steps: tuple[Step, ...] = ()

@@ -10,11 +10,11 @@ from sigmaquant._version import __version__
 from sigmaquant.export.c.arena import Arena, plan_arena
 from sigmaquant.export.c.calls import write_call
 from sigmaquant.export.c.literals import comment, identifier
-from sigmaquant.export.c.manifest import Manifest, Port
+from sigmaquant.export.c.manifest import Manifest, Port, Step
 from sigmaquant.export.c.schedule import Call, Schedule, Tensor, schedule
 from sigmaquant.export.c.sheet import Sheet
 from sigmaquant.export.c.tails import TAIL_TOLERANCE
-from sigmaquant.lowering.program import IntegerProgram
+from sigmaquant.lowering.program import Convolution, IntegerProgram, Linear
 
 MARK = f"/* Written by SigmaQuant {__version__}"
 """How the files that this package writes begin, up to the version."""
@@ -106,7 +106,14 @@ def _manifest(program: IntegerProgram, plan: Schedule, arena: Arena, sheet: Shee
         scratch_bytes=sheet.scratch_bytes,
         kernels=dict(sorted(sheet.kernels.items())),
         tolerance=TAIL_TOLERANCE if "sq_softmax" in sheet.kernels else 0.0,
+        steps=tuple(_step(call) for call in plan.calls),
     )
+
+
+def _step(call: Call) -> Step:
+    operator = call.operator
+    layer = operator.weights.layer if isinstance(operator, Convolution | Linear) else None
+    return Step(name=operator.name, operator=type(operator).__name__, layer=layer)
 
 
 def _header(plan: Schedule, parameters: dict[str, str], signature: str, manifest: Manifest) -> str:

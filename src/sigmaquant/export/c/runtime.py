@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sigmaquant.errors import VerificationError
 from sigmaquant.export.c.compiler import Compiler, run_program
-from sigmaquant.export.c.folder import flat_samples, resource
+from sigmaquant.export.c.folder import flat_samples, named_samples, resource
 from sigmaquant.export.c.manifest import Manifest
 
 Array = npt.NDArray[Any]
@@ -47,7 +47,8 @@ class CNetwork:
         Raises:
             VerificationError: the program crashes.
         """
-        return self._outputs(self._streamed(self._stream, inputs))
+        flat = self._streamed(self._stream, inputs).view(np.float32)
+        return named_samples(flat, self._manifest.outputs)
 
     def __call__(self, *inputs: Array) -> tuple[Array, ...]:
         """All outputs in order for a batch of inputs in order."""
@@ -83,12 +84,3 @@ class CNetwork:
             message = ended.stderr.decode(errors="replace").strip() or f"code {ended.returncode}"
             raise VerificationError(f"the exported library crashed: {message}")
         return np.frombuffer(bytearray(ended.stdout), np.uint8).reshape(len(samples), -1)
-
-    def _outputs(self, raw: Array) -> dict[str, Array]:
-        ports = self._manifest.outputs
-        ends = np.cumsum([port.floats for port in ports])[:-1]
-        parts = np.split(raw.view(np.float32), ends, axis=1)
-        return {
-            port.name: np.ascontiguousarray(part).reshape(len(part), *port.shape)
-            for port, part in zip(ports, parts, strict=True)
-        }

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sigmaquant.errors import VerificationError
+from sigmaquant.export.c.comparison import differing_values
 from sigmaquant.export.c.compiler import NONE_FOUND, Compiler
 from sigmaquant.export.c.model import Model
 from sigmaquant.export.c.runtime import CNetwork
@@ -58,7 +59,7 @@ def verify_c(
         runtime=f"C by {compiler.name}",
         samples=len(next(iter(actual.values()))),
         values=sum(array.size for array in actual.values()),
-        differing=sum(_differing(actual[name], expected[name]) for name in actual),
+        differing=sum(differing_values(actual[name], expected[name]) for name in actual),
         largest_difference=max(
             float(np.abs(array - expected[name]).max()) for name, array in actual.items()
         ),
@@ -96,18 +97,10 @@ def _verification(
     )
 
 
-def _differing(actual: Array, expected: Array) -> int:
-    """How many values differ in any bit."""
-    assert actual.dtype == expected.dtype, (actual.dtype, expected.dtype)
-    bits = np.dtype(f"u{actual.itemsize}")
-    wanted = np.ascontiguousarray(expected).view(bits)
-    return int(np.count_nonzero(np.ascontiguousarray(actual).view(bits) != wanted))
-
-
 def _wrong(actual: Array, expected: Array, is_tail: bool) -> int:
     """How many values differ by more than they may."""
     if not is_tail:
-        return _differing(actual, expected)
+        return differing_values(actual, expected)
     return int(np.count_nonzero(~(np.abs(actual - expected) <= TAIL_TOLERANCE)))
 
 
