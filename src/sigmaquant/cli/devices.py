@@ -9,6 +9,7 @@ import typer
 
 from sigmaquant.cli.devices_estimate import estimate_file
 from sigmaquant.cli.devices_fit import fit_device
+from sigmaquant.cli.devices_profile import profile_device
 from sigmaquant.cli.options import Debug, Json
 from sigmaquant.cli.output import print_json, print_line, print_table
 from sigmaquant.devices import (
@@ -26,7 +27,7 @@ from sigmaquant.layers import LayerKind
 from sigmaquant.units import format_bytes
 
 devices = typer.Typer(
-    no_args_is_help=True, help="List, show and fit devices, or ask a vendor's estimator."
+    no_args_is_help=True, help="List, show, profile and fit devices, or ask a vendor's estimator."
 )
 
 MARKS = {
@@ -79,6 +80,7 @@ devices.command("fit")(fit_device)
 devices.command("estimate")(estimate_file)
 
 
+devices.command("profile")(profile_device)
 def _header(profile: DeviceProfile) -> Iterator[str]:
     """What the device is, and how far its figures can be trusted."""
     clock = "" if profile.clock is None else f" at {profile.clock.mhz:g} MHz"

@@ -1,4 +1,6 @@
-"""How a profile's figures are found: Cortex-M code that runs in an emulator and is counted.
+"""How a profile's figures are found: by timing this host, or by counting in an emulated Cortex-M.
+
+In the emulator:
 
 - ``image``: a linked program; ``cross_compiler`` makes it, with the files of ``bare/``.
 - ``emulator``: runs it, and says which blocks of code were executed how often.
@@ -7,4 +9,15 @@
 - ``cores``: the processors.
 - ``counts``: instructions and cycles by function.
 - ``emulated_network``: an exported C library that runs this way.
+
+On this host, in ONNX Runtime:
+
+- ``host_chains``, ``host_grid``: what is timed; ``host_timing``: how.
+- ``host_energy``: the power meanwhile, where the machine has counters.
+- ``host_fit``, ``host_profile``: from times to a profile; ``host`` does it all.
+
+For any target:
+
+- ``relative_fit``: coefficients of a sum of costs, from measured times.
+- ``profiled``: a profile, and how well it tells what was measured.
 """
