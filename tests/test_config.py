@@ -141,3 +141,25 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_mistakes_in_flags_name_the_flag(flags: dict[str, dict[str, object]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RunConfig().overridden(flags)
+
+
+@pytest.mark.parametrize(
+    ("text", "runtime"),
+    [
+        ("", None),
+        ('[export]\nformat = "c"', None),
+        ('[export]\nformat = "tflm"', "tflm"),
+        ('[export]\nformat = "tflite"', "litert-small"),
+        ('[export]\nformat = "tflite"\ntflite = { variant = "fast" }', "litert-fast"),
+        ('[export]\nformat = "tflite"\n[target]\nruntime = "onnxruntime"', "onnxruntime"),
+    ],
+)
+def test_widths_are_chosen_for_the_formats_runtime_unless_another_is_named(
+    tmp_path: Path, text: str, runtime: str | None
+) -> None:
+    assert RunConfig.load(written(tmp_path, text)).runtime == runtime
+
+
+def test_a_runtime_of_the_users_own_lies_beside_the_configuration(tmp_path: Path) -> None:
+    config = RunConfig.load(written(tmp_path, '[target]\nruntime = "mine.toml"'))
+    assert config.runtime == str(tmp_path / "mine.toml")

@@ -16,6 +16,7 @@ may be left out::
 
     [target]
     device = "cortex-m7"
+    runtime = "tflm"                     # by default the export format's
     flash = "96 KiB"
     latency = "40 ms"
 
@@ -46,7 +47,7 @@ from sigmaquant.budget import Budget
 from sigmaquant.data import DataSource, ImageOptions, load_data
 from sigmaquant.data.references import is_reference
 from sigmaquant.errors import ConfigError, InputError
-from sigmaquant.export.formats import FormatOptions, format_named
+from sigmaquant.export.formats import FormatOptions, format_named, runtime_of
 from sigmaquant.export.tflite.options import TfliteOptions
 from sigmaquant.search.strategies import strategy_named
 from sigmaquant.toml_schema import load_toml
@@ -122,10 +123,13 @@ class TargetConfig(Frozen):
 
     Attributes:
         device: name of a shipped profile, or a TOML file.
+        runtime: what runs there: the name of a shipped one, or a TOML file. By default the export
+            format's, or else the stack that the profile describes.
         flash, ram, latency, energy: upper limits with units, such as "96 KiB"; None is none.
     """
 
     device: str | None = None
+    runtime: str | None = None
     flash: Size | None = None
     ram: Size | None = None
     latency: Time | None = None
@@ -242,6 +246,11 @@ class RunConfig(Frozen):
         except pydantic.ValidationError as error:
             raise ConfigError("\n".join(_flag_problem(each) for each in error.errors())) from error
 
+    @property
+    def runtime(self) -> str | None:
+        """The runtime that widths are chosen for; None for the device profile's own stack."""
+        return self.target.runtime or runtime_of(self.export.format, self.export.options)
+
     def completed(self) -> Self:
         """The configuration itself, if nothing is missing that a run needs.
 
@@ -267,7 +276,7 @@ class RunConfig(Frozen):
                 "data": _anchored(
                     self.data, folder, "calibration", "training", "evaluation", "deployment"
                 ),
-                "target": _anchored(self.target, folder, "device"),
+                "target": _anchored(self.target, folder, "device", "runtime"),
                 "run": _anchored(self.run, folder, "out"),
             }
         )
@@ -285,7 +294,7 @@ def _anchor(text: str | None, folder: Path, key: str) -> str | None:
 
 
 def _is_name(text: str, key: str) -> bool:
-    if key == "device":
+    if key in ("device", "runtime"):
         return not text.endswith(".toml")
     return is_reference(text) and ".py:" not in text
 

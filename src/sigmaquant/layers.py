@@ -83,6 +83,13 @@ class LayerSpec(Frozen):
         return math.prod(self.weight_shape[1:])
 
     @property
+    def is_pointwise(self) -> bool:
+        """Whether it is one matrix applied to every place: a kernel of 1 that keeps all places."""
+        places_kept = self.input_shape[1:] == self.output_shape[1:]
+        ones = all(size == 1 for size in self.weight_shape[2:])
+        return self.kind is LayerKind.CONV and self.groups == 1 and ones and places_kept
+
+    @property
     def executed_macs(self) -> int:
         """Multiply-accumulates that kernels execute for one sample."""
         return self.macs + self.zero_macs

@@ -24,7 +24,7 @@ from sigmaquant.calibration import Batch, data_digest, read_batches, samples_of
 from sigmaquant.calibration.batches import checked_batches
 from sigmaquant.config import RunConfig
 from sigmaquant.data import DataSource, as_source, example_inputs, hold_back, load_network
-from sigmaquant.devices import DeviceProfile, load_profile
+from sigmaquant.devices import DeviceProfile
 from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.errors import ConfigError, DataError, GateError
 from sigmaquant.evaluation import has_class_labels
@@ -36,7 +36,7 @@ from sigmaquant.run_directory import RunDirectory
 from sigmaquant.run_report import Findings, build_report
 from sigmaquant.run_stages import RunStages
 from sigmaquant.search import check_feasible
-from sigmaquant.stages import check_exportable, limited_by_memory
+from sigmaquant.stages import check_exportable, limited_by_memory, target_profile
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def optimize(
     *,
     calibration: Iterable[Any],
     device: str | Path | DeviceProfile,
+    runtime: str | Path | None = None,
     budget: Budget,
     train: Iterable[Any] | None = None,
     evaluation: Iterable[Any] | None = None,
@@ -84,6 +85,9 @@ def optimize(
             the calibration data.
         calibration: loader of inputs like those in use; a quarter is held back to judge plans.
         device: a shipped profile's name, a TOML file, or a profile.
+        runtime: what will run there, such as "litert-fast" or a TOML file; widths are chosen for
+            what it stores and runs. By default that of the format, and for formats that are for no
+            one runtime the stack that the profile describes.
         budget: hard limits; the device's own memory is one too.
         train: loader of training data, (inputs, labels) or inputs alone; without it there is no
             fine-tuning.
@@ -123,6 +127,7 @@ def optimize(
             },
             "finetune": {"epochs": epochs},
             "export": {"format": format},
+            "target": {"runtime": None if runtime is None else str(runtime)},
             "data": {"calibration_samples": calibration_samples},
             "gates": {"max_drop": max_drop},
             "run": {"seed": seed, "out": None if out is None else str(out)},
@@ -137,7 +142,7 @@ def optimize(
         training=None if train is None else as_source(train, "training"),
         evaluation=None if evaluation is None else as_source(evaluation, "evaluation"),
         deployment=None if deployment is None else as_source(deployment, "deployment"),
-        profile=device if isinstance(device, DeviceProfile) else load_profile(device),
+        profile=target_profile(device, config.runtime),
         budget=budget,
         loss=loss,
     )
@@ -174,7 +179,7 @@ def run_config(config: RunConfig, command: str | None = None) -> Result:
         training=training,
         evaluation=evaluation,
         deployment=deployment,
-        profile=load_profile(target.device),
+        profile=target_profile(target.device, config.runtime),
         budget=target.budget(),
         command=command,
     )

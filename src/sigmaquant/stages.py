@@ -18,7 +18,7 @@ from sigmaquant.budget import Budget
 from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.costs import cost_table
 from sigmaquant.data import hold_back
-from sigmaquant.devices import DeviceProfile, load_profile
+from sigmaquant.devices import DeviceProfile, load_profile, on_runtime
 from sigmaquant.devices.energy_models import UnknownEnergy
 from sigmaquant.divergence import UserLoss
 from sigmaquant.errors import ConfigError, DataError, DeviceError
@@ -48,6 +48,7 @@ def search(
     scores: SensitivityTable,
     *,
     device: str | Path | DeviceProfile,
+    runtime: str | Path | None = None,
     budget: Budget,
     strategy: str = "exact",
     activation_bits: int | None = None,
@@ -62,6 +63,9 @@ def search(
         network: what was scored, or its layer table.
         scores: of all its layers.
         device: a shipped profile's name, a TOML file, or a profile.
+        runtime: what will run there, such as "tflm" or a TOML file: only widths that it stores in
+            fewer bytes are chosen, and flash is the size of its file. By default the stack that
+            the profile describes.
         budget: hard limits; the device's own memory is one too.
         strategy: how the widths are chosen: "exact", "greedy", "sigma" or "refine".
         activation_bits: width of all activations. By default each precision group's is chosen where
@@ -77,13 +81,14 @@ def search(
         ConfigError: an unknown strategy or rounding, or one that lacks calibration data.
         DataError: see ``read_batches``.
         InfeasibleError: no plan meets the budget; names the nearest one that can be met.
-        DeviceError: an unknown device, or one that cannot run the network.
+        DeviceError: an unknown device or runtime, or one that cannot run the network.
         ArtifactError: the scores are of another network.
     """
     return solve(
         network,
         scores,
         device=device,
+        runtime=runtime,
         budget=budget,
         strategy=strategy,
         activation_bits=activation_bits,
@@ -99,6 +104,7 @@ def solve(
     scores: SensitivityTable,
     *,
     device: str | Path | DeviceProfile,
+    runtime: str | Path | None = None,
     budget: Budget,
     strategy: str = "exact",
     activation_bits: int | None = None,
@@ -110,7 +116,7 @@ def solve(
     """As ``search``, with the plan's costs, what is proven of it and its close calls."""
     check_rounding(rounding)
     table = network if isinstance(network, LayerTable) else network.table
-    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    profile = target_profile(device, runtime)
     return solve_tables(
         scores,
         cost_table(table, profile),
@@ -144,6 +150,7 @@ def pareto(
     scores: SensitivityTable,
     *,
     device: str | Path | DeviceProfile,
+    runtime: str | Path | None = None,
     budget: Budget | None = None,
     metrics: Sequence[str] = ("rise", "flash_bytes"),
     points: int = 12,
@@ -155,6 +162,9 @@ def pareto(
         network: what was scored, or its layer table.
         scores: of all its layers.
         device: a shipped profile's name, a TOML file, or a profile.
+        runtime: what will run there, such as "tflm" or a TOML file: only widths that it stores in
+            fewer bytes are chosen, and flash is the size of its file. By default the stack that
+            the profile describes.
         budget: kept by all plans, as is the device's own memory.
         metrics: two or three of "rise", "flash_bytes", "latency_ms", "energy_uj" and, where
             activation widths are chosen, "peak_ram_bytes".
@@ -165,16 +175,29 @@ def pareto(
     Raises:
         ConfigError: metrics that cannot be traded, or fewer points than metrics.
         InfeasibleError: no plan meets the budget; names the nearest one that can be met.
-        DeviceError: an unknown device, or one that cannot run the network.
+        DeviceError: an unknown device or runtime, or one that cannot run the network.
         ArtifactError: the scores are of another network.
     """
     table = network if isinstance(network, LayerTable) else network.table
-    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    profile = target_profile(device, runtime)
     if "energy_uj" in metrics:
         _check_energy_known(profile)
     limited = limited_by_memory(budget or Budget(), profile)
     asked = problem(scores, cost_table(table, profile), limited, activation_bits)
     return front_of_tables(asked, metrics, points)
+
+
+def target_profile(
+    device: str | Path | DeviceProfile, runtime: str | Path | None = None
+) -> DeviceProfile:
+    """The profile of a device, given or by name, with the runtime that is put on it.
+
+    Raises:
+        DeviceError: an unknown device or runtime, or they do not go together.
+        ConfigError: a file that cannot be read or does not fit the schema.
+    """
+    profile = device if isinstance(device, DeviceProfile) else load_profile(device)
+    return on_runtime(profile, runtime)
 
 
 def limited_by_memory(budget: Budget, profile: DeviceProfile) -> Budget:

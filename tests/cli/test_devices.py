@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import sigmaquant as sq
-from sigmaquant.devices import width_digests
+from sigmaquant.devices import available_runtimes, width_digests
 
 
 def rows_of(out: str) -> list[list[str]]:
@@ -23,6 +23,8 @@ def test_list(sigmaquant: Any) -> None:
     for name in sq.available_profiles():
         assert name in ended.out
         assert sq.load_profile(name).title.split()[0] in ended.out
+    for runtime in available_runtimes():
+        assert f" {runtime} " in ended.out
 
 
 @pytest.mark.parametrize("name", sq.available_profiles())

@@ -48,10 +48,11 @@ def test_a_run_exports_measures_and_reports(
         pytest.importorskip("tflite_micro")
     config = project / "run.toml"
     config.write_text(config.read_text() + f'\n[export]\nformat = "{name}"\n')
-    ended = sigmaquant("run", "run.toml", "--epochs", "0", "--out", "out")
+    ended = sigmaquant("run", "run.toml", "--epochs", "0", "--flash", "8KiB", "--out", "out")
     assert ended.code == 0, ended.err
     report = sq.RunReport.load(project / "out" / "report.json")
     assert report.exports[0].format == name
+    assert report.target.name == ("cortex-m4 + tflm" if name == "tflm" else "cortex-m4")
     assert bool(report.exports[0].kernels_to_register) == lists
     assert ("kernels to register: " in ended.out) == lists
     assert report.quality_at("exported", "accuracy") is not None

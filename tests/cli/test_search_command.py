@@ -76,3 +76,16 @@ def test_2_scores_that_lack_the_deviations(
     ended = search("--strategy", "sigma", scores=project / "old.json")
     assert ended.code == 2
     assert "no standard deviations of the weights" in ended.err
+
+
+def test_widths_are_those_that_the_runtime_stores(search: Any) -> None:
+    ended = search("--runtime", "litert-fast", "--flash", "6KiB", "--json")
+    assert ended.code == 0, ended.err
+    plan = sq.BitPlan.model_validate_json(ended.out)
+    assert set(plan.weight_bits.values()) <= {4, 8}
+
+
+def test_2_a_runtime_that_is_none(search: Any) -> None:
+    ended = search("--runtime", "tflite-micro")
+    assert ended.code == 2
+    assert "unknown runtime 'tflite-micro'; did you mean 'tflm'? Shipped: c," in ended.err

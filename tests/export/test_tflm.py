@@ -102,7 +102,7 @@ def test_tables_are_used_only_where_the_file_gets_smaller(
     value = build.convolution(value, channels, bits=bits)
     settled = settle(build.program(build.dequantize(value)), build.batch())
     with_rule = micro_content(build_model(settled, MicroOptions()))
-    monkeypatch.setattr(layers, "is_worth_a_table", lambda *_: False)
+    monkeypatch.setattr(layers, "is_worth_a_table", lambda *_, **__: False)
     without = micro_content(build_model(settled, MicroOptions()))
     assert operator_counts(without) == {"CONV_2D": 1, "DEQUANTIZE": 1, "QUANTIZE": 1,
                                         "TRANSPOSE": 2}  # fmt: skip

@@ -18,7 +18,9 @@ from sigmaquant.devices import (
     Evidence,
     WidthDigest,
     available_profiles,
+    available_runtimes,
     load_profile,
+    load_runtime,
     width_digests,
 )
 from sigmaquant.devices.energy_models import Energy, PowerEnergy, UnknownEnergy
@@ -45,12 +47,14 @@ _LEAST_NS = 0.01
 
 @devices.command("list")
 def list_devices(json: Json = False, debug: Debug = False) -> None:
-    """The devices that can be named with --device."""
+    """The devices that can be named with --device, and the runtimes with --runtime."""
     profiles = [load_profile(name) for name in available_profiles()]
+    runtimes = [load_runtime(name) for name in available_runtimes()]
     if json:
         print_json([{"name": p.name, "title": p.title, "stack": p.stack} for p in profiles])
         return
     print_table(("name", "device"), [(p.name, p.title) for p in profiles], text_columns=2)
+    print_table(("name", "runtime"), [(r.name, r.title) for r in runtimes], text_columns=2)
 
 
 @devices.command("show")
@@ -76,11 +80,11 @@ def show_device(
     print_line("marks: " + ", ".join(f"{m or 'none'} {kind.value}" for kind, m in MARKS.items()))
 
 
+devices.command("profile")(profile_device)
 devices.command("fit")(fit_device)
 devices.command("estimate")(estimate_file)
 
 
-devices.command("profile")(profile_device)
 def _header(profile: DeviceProfile) -> Iterator[str]:
     """What the device is, and how far its figures can be trusted."""
     clock = "" if profile.clock is None else f" at {profile.clock.mhz:g} MHz"

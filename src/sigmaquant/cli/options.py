@@ -79,6 +79,13 @@ DEVICE = typer.Option(
     rich_help_panel=_TARGET,
     show_default=False,
 )
+RUNTIME = typer.Option(
+    "--runtime",
+    metavar="NAME",
+    help="What runs there: litert-small, litert-fast, tflm, onnxruntime, c, or a TOML file. "
+    "Widths that it stores in no fewer bytes are not chosen.",
+    rich_help_panel=_TARGET,
+)
 SEED = typer.Option(
     "--seed", metavar="N", min=0, help="Of every random draw.", rich_help_panel=_OUTPUT
 )

@@ -31,6 +31,7 @@ def pareto(
         Path, typer.Argument(metavar="SCORES.json", help="Written by [b]sigmaquant score[/b].")
     ],
     device: Annotated[str, options.DEVICE],
+    runtime: Annotated[str | None, options.RUNTIME] = None,
     flash: options.Flash = None,
     ram: options.Ram = None,
     latency: options.Latency = None,
@@ -67,7 +68,7 @@ def pareto(
     from sigmaquant.stages import pareto as find_front
 
     table = _layer_table(network)
-    profile = load_profile(device)
+    profile = load_profile(device, runtime)
     front = find_front(
         table,
         SensitivityTable.load(scores),

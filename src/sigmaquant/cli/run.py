@@ -29,6 +29,7 @@ def run(
     batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     device: Annotated[str | None, options.DEVICE] = None,
+    runtime: Annotated[str | None, options.RUNTIME] = None,
     flash: options.Flash = None,
     ram: options.Ram = None,
     latency: options.Latency = None,
@@ -107,6 +108,7 @@ def run(
         },
         "target": {
             "device": device,
+            "runtime": runtime,
             "flash": flash,
             "ram": ram,
             "latency": latency,

@@ -25,6 +25,7 @@ def search(
         Path, typer.Argument(metavar="SCORES.json", help="Written by [b]sigmaquant score[/b].")
     ],
     device: Annotated[str, options.DEVICE],
+    runtime: Annotated[str | None, options.RUNTIME] = None,
     flash: options.Flash = None,
     ram: options.Ram = None,
     latency: options.Latency = None,
@@ -70,7 +71,7 @@ def search(
     )
     captured = Network.load(network)
     table = captured.table
-    profile = load_profile(device)
+    profile = load_profile(device, runtime)
     budget = Budget(flash=flash, ram=ram, latency=latency, energy=energy)
     plan = search_plan(
         captured,

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from sigmaquant.costs.deployment import (
+    deployed_choices,
+    expanded_weight_bytes,
+    file_overhead_bytes,
+)
 from sigmaquant.costs.energy import layer_energy_uj, powered_energy_uj, step_energy_uj
 from sigmaquant.costs.flash import float_parameter_bytes, layer_flash_bytes
 from sigmaquant.costs.latency import layer_latency_ms, start_latency_ms, step_latency_ms
@@ -25,10 +30,27 @@ def cost_table(table: LayerTable, profile: DeviceProfile) -> CostTable:
         fixed=_fixed_cost(table, profile),
         ram_steps=ram_steps(table),
         ram_reserve_bytes=profile.reserve.ram_bytes,
-        activation_storage_bits=profile.activation_storage.bits,
+        activation_storage_bits=_activation_storage(profile),
+        expanded_bytes=_expanded_bytes(table, profile),
         input_groups={layer.name: layer.input_groups for layer in table.layers},
         marks=cost_marks(table, profile),
     )
+
+
+def _activation_storage(profile: DeviceProfile) -> dict[int, int]:
+    """Bits in RAM of the widths that run."""
+    stored, runtime = profile.activation_storage.bits, profile.runtime
+    if runtime is None or runtime.activation_bits is None:
+        return dict(stored)
+    return {width: bits for width, bits in stored.items() if width in runtime.activation_bits}
+
+
+def _expanded_bytes(table: LayerTable, profile: DeviceProfile) -> dict[str, dict[int, int]]:
+    """By layer and width; layers that are never expanded are left out."""
+    if profile.runtime is None:
+        return {}
+    found = {layer.name: expanded_weight_bytes(layer, profile.runtime) for layer in table.layers}
+    return {name: by_width for name, by_width in found.items() if by_width}
 
 
 def _layer_choices(layer: LayerSpec, profile: DeviceProfile) -> dict[int, dict[int, ChoiceCost]]:
@@ -37,6 +59,8 @@ def _layer_choices(layer: LayerSpec, profile: DeviceProfile) -> dict[int, dict[i
             f"{profile.name} has no kernel for layer {layer.name!r} ({layer.kind}); "
             f"it runs {', '.join(profile.supports)}"
         )
+    if profile.runtime is not None:
+        return deployed_choices(layer, profile, profile.runtime)
     return {
         weight_bits: {bits: _choice(layer, weight_bits, bits, profile) for bits in activation_bits}
         for weight_bits, activation_bits in profile.supports[layer.kind].items()
@@ -63,6 +87,7 @@ def _fixed_cost(table: LayerTable, profile: DeviceProfile) -> ChoiceCost:
             step_ms = step_latency_ms(step, elements, profile)
             latency_ms += step_ms
             energy_uj += step_energy_uj(step, elements, step_ms, profile)
-    return ChoiceCost(
-        flash_bytes=float_parameter_bytes(table), latency_ms=latency_ms, energy_uj=energy_uj
-    )
+    flash_bytes = float_parameter_bytes(table)
+    if profile.runtime is not None:
+        flash_bytes += file_overhead_bytes(table, profile.runtime)
+    return ChoiceCost(flash_bytes=flash_bytes, latency_ms=latency_ms, energy_uj=energy_uj)

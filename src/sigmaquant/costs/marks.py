@@ -8,6 +8,7 @@ from sigmaquant.devices.energy_models import OpsEnergy, PowerEnergy
 from sigmaquant.devices.evidence import Evidence, SourcedByWidth, weakest
 from sigmaquant.devices.latency_models import CyclesModel, RooflineModel
 from sigmaquant.devices.profile import DeviceProfile
+from sigmaquant.devices.runtime import Runtime
 from sigmaquant.layers import LayerKind, LayerTable, StepSpec
 
 
@@ -16,14 +17,24 @@ def cost_marks(table: LayerTable, profile: DeviceProfile) -> dict[str, str]:
 
     A metric that the device has no figures for is not there.
     """
+    flash = _over_widths(profile.weight_storage, profile.widths)
     latency = _latency_evidence(table, profile)
+    if profile.runtime is not None:
+        flash = profile.runtime.overhead.kind
+        latency = weakest(latency, *_runtime_evidence(profile.runtime))
     marks = {
-        "flash_bytes": _over_widths(profile.weight_storage, profile.widths),
+        "flash_bytes": flash,
         "peak_ram_bytes": weakest(profile.activation_storage.kind, profile.reserve.kind),
         "latency_ms": latency,
         "energy_uj": _energy_evidence(table, profile, latency),
     }
     return {metric: mark.value for metric, mark in marks.items() if mark is not None}
+
+
+def _runtime_evidence(runtime: Runtime) -> list[Evidence]:
+    """Of the times that a runtime states; where it has none, the device's own figures hold."""
+    kernels = (runtime.matrix, runtime.window)
+    return [kernel.kind for kernel in kernels if kernel.time_over_int8 is not None]
 
 
 def _latency_evidence(table: LayerTable, profile: DeviceProfile) -> Evidence:

@@ -15,6 +15,7 @@ def ram_steps(table: LayerTable) -> tuple[RamStep, ...]:
             elements=tuple(tensors[name].elements for name in step.live),
             groups=tuple(tensors[name].group for name in step.live),
             tensors=step.live,
+            layer=step.layer,
         )
         for step in table.steps
     )

@@ -5,6 +5,8 @@ The solvers see nothing else of a device: a choice is a lookup here, never a for
 
 from __future__ import annotations
 
+import pydantic
+
 from sigmaquant.artifact import Artifact, Frozen
 from sigmaquant.bitplan import BitPlan
 
@@ -34,12 +36,14 @@ class RamStep(Frozen):
         elements: number of values of each live tensor.
         groups: precision group of each live tensor; None where it is float32.
         tensors: their names, for messages; empty where they are not known.
+        layer: the layer whose weights it uses, if any.
     """
 
     name: str
     elements: tuple[int, ...]
     groups: tuple[str | None, ...]
     tensors: tuple[str, ...] = ()
+    layer: str | None = None
 
 
 class CostTable(Artifact):
@@ -53,6 +57,8 @@ class CostTable(Artifact):
         ram_steps: the schedule; peak RAM is its largest step.
         ram_reserve_bytes: RAM taken whatever the plan: stack, runtime.
         activation_storage_bits: bits that one value of that activation width takes in RAM.
+        expanded_bytes: by layer and weight width, RAM that the weights are expanded to while the
+            layer runs; what is not there is read where it is stored.
         input_groups: for each layer, the precision groups it reads.
         marks: by cost metric, the weakest evidence behind it: "measured", "emulated", "derived" or
             "estimated"; a metric that the device has no figures for is not there, and costs 0.
@@ -64,6 +70,7 @@ class CostTable(Artifact):
     ram_steps: tuple[RamStep, ...]
     ram_reserve_bytes: int = 0
     activation_storage_bits: dict[int, int]
+    expanded_bytes: dict[str, dict[int, int]] = pydantic.Field(default_factory=dict)
     input_groups: dict[str, tuple[str, ...]]
     marks: dict[str, str]
 
@@ -110,8 +117,14 @@ class CostTable(Artifact):
         return self.choices[layer][plan.weight_bits[layer]][activation_bits]
 
     def step_bytes(self, plan: BitPlan, step: RamStep) -> int:
-        """RAM of the live tensors of one step; each tensor is padded to whole bytes."""
-        return sum(self.tensor_bytes(plan, step))
+        """RAM of one step: live tensors, each padded to whole bytes, and expanded weights."""
+        return sum(self.tensor_bytes(plan, step)) + self._expanded_bytes(plan, step.layer)
+
+    def _expanded_bytes(self, plan: BitPlan, layer: str | None) -> int:
+        """Of the layer's weights; none where the plan has no width for them."""
+        if layer not in self.expanded_bytes or layer not in plan.weight_bits:
+            return 0
+        return self.expanded_bytes[layer].get(plan.weight_bits[layer], 0)
 
     def tensor_bytes(self, plan: BitPlan, step: RamStep) -> tuple[int, ...]:
         """RAM of each live tensor of one step, in the step's order."""

@@ -8,17 +8,29 @@ known, and a new device is a file, not code.
 
 from sigmaquant.devices.digest import Cell, KernelCells, WidthDigest, width_digests
 from sigmaquant.devices.evidence import Evidence, weakest
-from sigmaquant.devices.loading import available_profiles, load_profile, profile_path
+from sigmaquant.devices.loading import (
+    available_profiles,
+    available_runtimes,
+    load_profile,
+    load_runtime,
+    on_runtime,
+    profile_path,
+)
 from sigmaquant.devices.profile import DeviceProfile
+from sigmaquant.devices.runtime import Runtime
 
 __all__ = [
     "Cell",
     "DeviceProfile",
     "Evidence",
     "KernelCells",
+    "Runtime",
     "WidthDigest",
     "available_profiles",
+    "available_runtimes",
     "load_profile",
+    "load_runtime",
+    "on_runtime",
     "profile_path",
     "weakest",
     "width_digests",

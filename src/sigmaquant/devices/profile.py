@@ -13,7 +13,9 @@ from sigmaquant.devices.energy_models import Energy, OpsEnergy
 from sigmaquant.devices.evidence import Sourced
 from sigmaquant.devices.figures import Figure, PositiveFigure, Text
 from sigmaquant.devices.latency_models import CyclesModel, Latency
+from sigmaquant.devices.runtime import PLAIN_BITS, Runtime
 from sigmaquant.devices.storage import ActivationStorage, Memory, Reserve, WeightStorage
+from sigmaquant.errors import DeviceError
 from sigmaquant.layers import LayerKind
 
 SupportedActivations = Annotated[tuple[ActivationBits, ...], pydantic.Field(min_length=1)]
@@ -73,6 +75,7 @@ class DeviceProfile(Frozen):
         supports: activation widths that run, by operator kind and weight width.
         uncertainty: None where nothing was ever compared.
         calibration: None where no board was measured.
+        runtime: what stores and runs the weights; None: what ``stack`` names, as the figures say.
     """
 
     name: Text
@@ -90,6 +93,33 @@ class DeviceProfile(Frozen):
     energy: Energy
     uncertainty: Uncertainty | None = None
     calibration: Calibration | None = None
+    runtime: Runtime | None = None
+
+    def with_runtime(self, runtime: Runtime) -> Self:
+        """The device with another software stack.
+
+        Raises:
+            DeviceError: the device has no figures at the widths that the runtime runs, or has
+                another runtime already.
+        """
+        if self.runtime is not None:
+            if self.runtime == runtime:
+                return self
+            raise DeviceError(
+                f"{self.name} cannot be given {runtime.name} too: start from the profile without "
+                "a runtime"
+            )
+        for kind, widths in self.supports.items():
+            activations = {bits for own in widths.values() for bits in own}
+            if PLAIN_BITS not in widths or not activations.intersection(
+                runtime.activation_bits or activations
+            ):
+                raise DeviceError(
+                    f"{runtime.name} cannot be put on {self.name}: it needs figures for {kind} at "
+                    f"{PLAIN_BITS} bits"
+                )
+        stack = {"name": f"{self.name} + {runtime.name}", "stack": runtime.title}
+        return self.model_copy(update={**stack, "runtime": runtime})
 
     @property
     def usable_flash_bytes(self) -> int | None:

@@ -85,6 +85,15 @@ def format_named(name: str) -> Format:
     return FORMATS[name]
 
 
+def runtime_of(name: str, options: FormatOptions) -> str | None:
+    """The runtime that files of this format are for, among those of ``devices``.
+
+    None where the format binds nobody: an ONNX file or C library of any widths is of use to other
+    tools and kernels, so there the device's profile says what widths cost, unless it is told.
+    """
+    return {"tflite": f"litert-{options.tflite.variant}", "tflm": "tflm"}.get(name)
+
+
 def export_program(
     name: str, program: IntegerProgram, path: Path, inputs: Arrays, options: FormatOptions
 ) -> Verification:

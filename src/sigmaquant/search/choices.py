@@ -95,6 +95,7 @@ class Choices:
                 costs,
                 fixed={group: bits[0] for group, bits in widths.items() if len(bits) == 1},
                 groups=_group_places(widths, groups, starts[len(options) : -1]),
+                layers=_expanded_bytes(costs, options, starts, len(chosen)),
                 count=len(chosen),
             ),
             links=Links.of(readers, starts, slot, pairs[:, 1]),
@@ -107,6 +108,11 @@ class Choices:
     def slots(self) -> int:
         """Number of slots: layers, and groups whose width is chosen."""
         return len(self.starts) - 1
+
+    @property
+    def decide_ram(self) -> bool:
+        """Whether peak RAM depends on what is chosen."""
+        return bool(self.ram.values.any())
 
     @cached_property
     def highest_peak(self) -> float:
@@ -270,6 +276,22 @@ def _readers(
             floor = max((widths[group][0] for group in read if group not in slots), default=0)
             readers.append(reader_of(slot, chosen, floor, list(pairs), int(starts[slot])))
     return readers
+
+
+def _expanded_bytes(
+    costs: CostTable,
+    options: Mapping[str, Mapping[tuple[int, int], ChoiceCost]],
+    starts: IntArray,
+    count: int,
+) -> dict[str, FloatArray]:
+    """By layer whose weights may be expanded in RAM, the bytes of its choices: (count,)."""
+    found = {}
+    for start, (layer, pairs) in zip(starts.tolist(), options.items(), strict=False):
+        if layer in costs.expanded_bytes:
+            own = costs.expanded_bytes[layer]
+            found[layer] = np.zeros(count)
+            found[layer][start : start + len(pairs)] = [own.get(bits, 0) for bits, _ in pairs]
+    return found
 
 
 def _group_places(

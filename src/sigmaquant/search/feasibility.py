@@ -229,7 +229,7 @@ def _conflict(choices: Choices, limits: Mapping[str, float]) -> Conflict | None:
 
 def _chosen(choices: Choices, limits: Mapping[str, float]) -> dict[str, float]:
     """The limits on metrics that depend on what is chosen."""
-    return {m: limits[m] for m in METRICS if m in limits and (m != PEAK_RAM or choices.groups)}
+    return {m: limits[m] for m in METRICS if m in limits and (m != PEAK_RAM or choices.decide_ram)}
 
 
 def _least(choices: Choices, metric: str, limits: Mapping[str, float]) -> float | None:

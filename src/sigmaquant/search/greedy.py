@@ -97,12 +97,14 @@ class _Upgrades:
         self._room = _room(self._caps, self._costs[:, start])
         self._rounding = _ROUNDING * np.array([cap.unit for cap in self._caps])
         self._spent_by = np.zeros_like(self._costs)
-        # Only groups take RAM, in whole bytes, which floats add up exactly.
-        self._first_of_groups = int(choices.starts[len(choices.layers)])
         steps = ram_caps(choices, limits.get(PEAK_RAM, np.inf))
+        # Whole bytes, which floats add up exactly.
         self._bytes = np.array([cap.values for cap in steps]).reshape(-1, len(choices))
+        # Layers come first, and mostly take no RAM.
+        groups = int(choices.starts[len(choices.layers)])
+        self._first_with_ram = 0 if self._bytes[:, :groups].any() else groups
         self._ram_room = _room(steps, self._bytes[:, start])
-        self._bytes_by = np.zeros((len(steps), len(choices) - self._first_of_groups))
+        self._bytes_by = np.zeros((len(steps), len(choices) - self._first_with_ram))
         self._per_gain = np.full_like(self._rises, np.inf)
         for slot in range(choices.slots):
             self._weigh(slot)
@@ -117,7 +119,7 @@ class _Upgrades:
             with np.errstate(divide="ignore", invalid="ignore"):
                 taken = np.nan_to_num(self._bytes_by / self._ram_room[:, None], posinf=np.inf)
             of_ram = taken.max(axis=0)
-            spent[self._first_of_groups :] += np.where(of_ram > 1.0, np.inf, of_ram)
+            spent[self._first_with_ram :] += np.where(of_ram > 1.0, np.inf, of_ram)
         spent *= self._per_gain
         best = int(spent.argmin())
         return best if np.isfinite(spent[best]) else None
@@ -145,8 +147,8 @@ class _Upgrades:
         own = after[0]
         self._per_gain[self._choices.starts[slot] : self._choices.starts[slot + 1]] = np.inf
         self._spent_by[:, own] = _increase(self._costs, before, after)
-        if slot >= len(self._choices.layers):
-            self._bytes_by[:, own - self._first_of_groups] = _increase(self._bytes, before, after)
+        if own[0] >= self._first_with_ram:
+            self._bytes_by[:, own - self._first_with_ram] = _increase(self._bytes, before, after)
         # Differences first: what does not change has to add up to exactly nothing.
         gain = (self._rises[before][:, None] - self._rises[after]).sum(axis=0)
         with np.errstate(divide="ignore", over="ignore"):

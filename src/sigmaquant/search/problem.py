@@ -77,8 +77,8 @@ class Problem:
 
     @property
     def costs_chosen(self) -> tuple[str, ...]:
-        """The costs that depend on what is chosen: peak RAM does where activations are chosen."""
-        return tuple(m for m in METRICS if m != PEAK_RAM or self.choices.groups)
+        """The costs that depend on what is chosen: peak RAM may do so or not."""
+        return tuple(m for m in METRICS if m != PEAK_RAM or self.choices.decide_ram)
 
     def within(self, limits: Mapping[str, float]) -> Problem:
         """The same question with some limits set anew, by metric."""

@@ -16,7 +16,8 @@ class RamRows:
     """Bytes in memory at each step that can be the largest; peak RAM is the largest sum.
 
     Attributes:
-        values: (steps, choices) bytes of the tensors of a group at a width; 0 for layers.
+        values: (steps, choices) bytes of the tensors of a group at a width, and of a layer's
+            weights where they are expanded in RAM.
         fixed: (steps,) bytes whatever is chosen: the reserve, tensors of fixed width.
     """
 
@@ -29,6 +30,7 @@ class RamRows:
         costs: CostTable,
         fixed: Mapping[str, int],
         groups: Mapping[str, Mapping[int, int]],
+        layers: Mapping[str, FloatArray],
         count: int,
     ) -> RamRows:
         """The steps of a schedule, without those that never take more than another one.
@@ -37,9 +39,10 @@ class RamRows:
             costs: has the schedule.
             fixed: width of each group that has only one.
             groups: choices of each other group, by width.
+            layers: by layer, (choices,) bytes that its weights are expanded to while it runs.
             count: of all choices.
         """
-        rows = [_row(costs, step, fixed, groups, count) for step in costs.ram_steps]
+        rows = [_row(costs, step, fixed, groups, layers, count) for step in costs.ram_steps]
         rows.append((np.zeros(count), 0))  # the peak of a schedule without steps
         values = np.array([row for row, _ in rows])
         constant = np.array([size for _, size in rows], dtype=float)
@@ -60,6 +63,7 @@ def _row(
     step: RamStep,
     fixed: Mapping[str, int],
     groups: Mapping[str, Mapping[int, int]],
+    layers: Mapping[str, FloatArray],
     count: int,
 ) -> tuple[FloatArray, int]:
     """Bytes of every choice at one step, (choices,), and those that don't depend on choices."""
@@ -70,6 +74,8 @@ def _row(
             continue
         for bits, choice in groups[group].items():
             values[choice] += costs.stored_bytes(elements, bits)
+    if step.layer is not None and step.layer in layers:
+        values += layers[step.layer]
     return values, constant
 
 

@@ -263,19 +263,12 @@ class _Writer:
         digest = hashlib.sha256(content).digest()
         if digest not in self._buffer_of:
             self._buffer_of[digest] = len(self._buffers)
-            data = self._aligned(content) if content else None
+            data = _aligned_vector(self._builder, content) if content else None
             schema.BufferStart(self._builder)
             if data is not None:
                 schema.BufferAddData(self._builder, data)
             self._buffers.append(int(schema.BufferEnd(self._builder)))
         return self._buffer_of[digest]
-
-    def _aligned(self, content: bytes) -> int:
-        builder = self._builder
-        builder.StartVector(1, len(content), _DATA_ALIGNMENT)
-        builder.head -= len(content)
-        builder.Bytes[builder.head : builder.head + len(content)] = content
-        return int(builder.EndVector())
 
     def _vector(self, numbers: Array) -> int:
         key = (numbers.dtype.str, numbers.tobytes())
@@ -292,6 +285,37 @@ class _Writer:
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
+
+
+def with_shared_vectors(content: bytes) -> bytes:
+    """A file that other tools wrote, with equal vectors stored once as ``file_content`` does."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    builder = _SharingBuilder(len(content))
+    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    """Writes each vector of numbers once; bytes, which constants are, at their alignment."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: Array) -> int:  # noqa: N802  (flatbuffers' name)
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            is_content = x.dtype == np.uint8
+            offset = _aligned_vector(self, key[1]) if is_content else super().CreateNumpyVector(x)
+            self._written[key] = int(offset)
+        return self._written[key]
+
+
+def _aligned_vector(builder: Any, content: bytes) -> int:
+    builder.StartVector(1, len(content), _DATA_ALIGNMENT)
+    builder.head -= len(content)
+    builder.Bytes[builder.head : builder.head + len(content)] = content
+    return int(builder.EndVector())
 
 
 def operator_counts(content: bytes) -> dict[str, int]:

@@ -99,7 +99,9 @@ def _parameters(
     scales = operator.weights.scales
     real = Quantization(tuple(scales.tolist()), axis=axis)
     sums = accumulator_scale(sheet.encoding(operator.inputs[0]).scale, scales)
-    in_table = sheet.options.variant == "micro" and is_worth_a_table(operator.weights, bits)
+    in_table = is_worth_a_table(
+        operator.weights, sheet.options.variant, matrix=isinstance(operator, Linear)
+    )
     stored = _PLAIN_BITS if in_table else bits
     weights = sheet.graph.weights(np.ascontiguousarray(values), stored, real)
     if in_table:

@@ -20,24 +20,25 @@ stays CONV_2D, and other layers are int8 or, where that is smaller, indices into
 
 from __future__ import annotations
 
+import functools
+
+from sigmaquant.devices import Runtime, load_runtime
 from sigmaquant.errors import UnsupportedError
 from sigmaquant.export.tflite.options import Storage
 from sigmaquant.layers import WIDTHS
 from sigmaquant.lowering.program import Convolution, Weights
 
-_CONTAINERS: dict[tuple[str, Storage], tuple[int, ...]] = {
-    ("matrix", "fast"): (4, 8),
-    ("matrix", "small"): (2, 4, 8),
-    ("window", "fast"): (8,),
-    ("window", "small"): (4, 8),
-    ("matrix", "micro"): (8,),
-    ("window", "micro"): (4, 8),
+_RUNTIMES: dict[Storage, str] = {
+    "fast": "litert-fast",
+    "small": "litert-small",
+    "micro": "tflm",
 }
-_TABLE_BYTES = 450
-"""What a table costs beside its values: DECODE, its tensors, and vectors that the compressed file
-no longer shares. Measured with tflite-micro 0.dev20261023 on files with and without tables."""
-_TABLE_CHANNEL_BYTES = 20
-"""The same for each channel: its scale and zero point are stored once more."""
+"""The search buys widths by the same records that the file is written by."""
+
+
+@functools.cache
+def _runtime(variant: Storage) -> Runtime:
+    return load_runtime(_RUNTIMES[variant])
 
 
 def is_matrix(operator: Convolution) -> bool:
@@ -47,15 +48,13 @@ def is_matrix(operator: Convolution) -> bool:
     return unpadded and all(number == 1 for number in numbers)
 
 
-def is_worth_a_table(weights: Weights, container_bits: int) -> bool:
+def is_worth_a_table(weights: Weights, variant: Storage, *, matrix: bool) -> bool:
     """Whether indices into a table of values for each channel take fewer bytes than a container.
 
     TensorFlow Lite Micro's DECODE expands them into its arena before the layer runs.
     """
     count, channels = weights.values.size, len(weights.scales)
-    indices, entries = count * weights.bits / 8, channels * 2**weights.bits
-    beside = _TABLE_BYTES + channels * _TABLE_CHANNEL_BYTES
-    return bool(indices + entries + beside < count * container_bits / 8)
+    return _runtime(variant).stored(count, channels, weights.bits, matrix=matrix).in_table
 
 
 def stored_bits(weights: Weights, variant: Storage, *, matrix: bool) -> int:
@@ -66,5 +65,4 @@ def stored_bits(weights: Weights, variant: Storage, *, matrix: bool) -> int:
     """
     if weights.bits not in WIDTHS:
         raise UnsupportedError(f"{weights.layer}: weights of {weights.bits} bits; 2 to 8 work")
-    containers = _CONTAINERS["matrix" if matrix else "window", variant]
-    return next(bits for bits in containers if bits >= weights.bits)
+    return _runtime(variant).kernel(matrix=matrix).container_bits(weights.bits)
