@@ -105,6 +105,11 @@ def reader_of(name: str, samples: int = 1) -> ColumnReader:
     return ColumnReader(node_of(name), tuple(layer.weight.shape), samples)  # type: ignore[union-attr]
 
 
+def scatter(x: Tensor, y: Tensor) -> Tensor:
+    """Products about the means of columns (groups, k, columns)."""
+    return (x - x.mean(-1, keepdim=True)) @ (y - y.mean(-1, keepdim=True)).mT
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_moments_are_those_of_what_each_output_reads(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -116,7 +121,7 @@ def test_moments_are_those_of_what_each_output_reads(
         monkeypatch.setattr(columns_module, "_CHUNK_ELEMENTS", chunk)
         found = input_moments(reader_of(name), x)
         assert found.count == expected.shape[-1]
-        assert torch.allclose(found.products, expected @ expected.mT, atol=1e-3)
+        assert torch.allclose(found.scatter, scatter(expected, expected), atol=1e-3)
         assert torch.allclose(found.means, expected.mean(-1), atol=1e-5)
 
 
@@ -132,7 +137,7 @@ def test_a_sample_of_the_columns_gives_nearly_the_same_moments(
     few = input_moments(reader_of(name, samples=4 * len(x)), x[:1000])
     few = few + input_moments(reader_of(name, samples=4 * len(x)), x[1000:])
     assert few.count < whole.count
-    difference = few.products / few.count - whole.products / whole.count
+    difference = few.scatter / few.count - whole.scatter / whole.count
     assert float(difference.abs().max()) < 0.15
 
 
@@ -149,8 +154,16 @@ def test_batches_add_up() -> None:
     whole = input_moments(reader_of("grouped"), x)
     parts = input_moments(reader_of("grouped"), x[:1]) + input_moments(reader_of("grouped"), x[1:])
     assert parts.count == whole.count
-    assert torch.allclose(parts.products, whole.products, rtol=1e-4, atol=1e-3)
+    assert torch.allclose(parts.scatter, whole.scatter, rtol=1e-4, atol=1e-3)
     assert torch.allclose(parts.means, whole.means, atol=1e-5)
+
+
+def test_a_large_mean_hides_nothing() -> None:
+    x = torch.randn(64, *LAYERS["grouped"][1], generator=torch.Generator().manual_seed(4))
+    reader = reader_of("grouped")
+    near = input_moments(reader, x[:9]) + input_moments(reader, x[9:])
+    far = input_moments(reader, x[:9] + 1000) + input_moments(reader, x[9:] + 1000)
+    assert torch.allclose(near.scatter, far.scatter, rtol=1e-3, atol=0.1)
 
 
 @pytest.mark.parametrize("name", ["strided", "depthwise", "conv1d", "linear", "tokens"])
@@ -164,6 +177,6 @@ def test_paired_moments_are_those_of_both_inputs_columns(
     x, y = (brute_force_columns(layer, torch.cat(side)) for side in zip(*pairs, strict=True))
     for chunk in (2**24, 1):
         monkeypatch.setattr(columns_module, "_CHUNK_ELEMENTS", chunk)
-        cross, own = paired_moments(reader_of(name), pairs)
-        assert torch.allclose(cross, x @ y.mT, rtol=1e-4, atol=1e-3)
-        assert torch.allclose(own, y @ y.mT, rtol=1e-4, atol=1e-3)
+        found = paired_moments(reader_of(name), pairs)
+        assert torch.allclose(found.cross, scatter(x, y), rtol=1e-4, atol=1e-3)
+        assert torch.allclose(found.own.scatter, scatter(y, y), rtol=1e-4, atol=1e-3)

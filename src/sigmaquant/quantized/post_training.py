@@ -198,10 +198,11 @@ class _Passage:
         source = arguments_of(node)[0]
         pairs = [(f[source], i[source]) for f, i in zip(self._float, self._integer, strict=True)]
         reader = ColumnReader(node, tuple(weight.shape), self._samples)
-        cross, moments = paired_moments(reader, pairs)
-        rows = realigned_rows(rows, cross, moments)
-        start = starting_scales(rows, bits, moments)
-        return fitted_levels(rows, (low, high), start, moments, least)
+        moments = paired_moments(reader, pairs)
+        scatter = moments.own.scatter
+        rows = realigned_rows(rows, moments.cross, scatter)
+        start = starting_scales(rows, bits, scatter)
+        return fitted_levels(rows, (low, high), start, scatter, least)
 
     def _least_scales(self, node: Node) -> Tensor:
         source = self._ranges[self._encodings.groups[arguments_of(node)[0]]]

@@ -25,7 +25,8 @@ def fitted_levels(
     For given scales the integers are error-compensated. For given integers q the scale of row w
     that moves the layer's output least is w H q / (q H q), with H the second moments of its
     inputs, damped as they are for the integers: scales fitted to the bare moments do worse on other
-    inputs. The pair with the least output error of all turns is kept, row by row.
+    inputs. Moments are about the mean where a bias takes up the mean error. The pair with the least
+    output error of all turns is kept, row by row.
 
     Args:
         rows: (groups, out, k) weights; rows of several widths can be stacked along ``out``.
@@ -63,7 +64,7 @@ def fitted_levels(
 
 
 def starting_scales(rows: Tensor, bits: int, moments: Tensor) -> Tensor:
-    """Minimum-error scales (groups, out, 1), each column weighted with its mean square."""
+    """Minimum-error scales (groups, out, 1), each column weighted with its second moment."""
     return weight_scales(rows, bits, moments.diagonal(dim1=-2, dim2=-1))
 
 
@@ -76,8 +77,8 @@ def realigned_rows(rows: Tensor, cross: Tensor, moments: Tensor) -> Tensor:
 
     Args:
         rows: (groups, out, k).
-        cross: (groups, k, k): sum of x x'^T.
-        moments: (groups, k, k): sum of x' x'^T.
+        cross: (groups, k, k): sum of x x'^T, about the means.
+        moments: (groups, k, k): sum of x' x'^T, likewise.
     """
     damped = moments.double().clone()
     diagonal = damped.diagonal(dim1=-2, dim2=-1)

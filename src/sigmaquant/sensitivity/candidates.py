@@ -91,7 +91,7 @@ def weight_candidates(
     for bunch in _bunches(rows):
         together = _rounded(
             torch.cat([rows[layer] for layer in bunch]),
-            torch.cat([moments[layer].products for layer in bunch]),
+            torch.cat([moments[layer].scatter for layer in bunch]),
             torch.cat([moments[layer].means for layer in bunch]),
             rounding,
         )
@@ -149,13 +149,13 @@ def layer_moments(network: Network, batches: Sequence[Batch]) -> dict[str, Input
 
 
 def _rounded(
-    rows: Tensor, products: Tensor, means: Tensor, rounding: str
+    rows: Tensor, scatter: Tensor, means: Tensor, rounding: str
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """All widths in one go: one factor of the moments serves the rows of every width.
 
     Args:
         rows: (groups, out, k).
-        products: (groups, k, k).
+        scatter: (groups, k, k).
         means: (groups, k).
         rounding: see ``weight_candidates``.
 
@@ -166,8 +166,8 @@ def _rounded(
     low, high = bounds.repeat_interleave(rows.shape[1], dim=0)[None, :, :, None].unbind(2)
     stacked = rows.repeat(1, len(WIDTHS), 1)
     if rounding == "compensated":
-        starts = [starting_scales(rows, bits, products) for bits in WIDTHS]
-        levels, scales = fitted_levels(stacked, (low, high), torch.cat(starts, 1), products)
+        starts = [starting_scales(rows, bits, scatter) for bits in WIDTHS]
+        levels, scales = fitted_levels(stacked, (low, high), torch.cat(starts, 1), scatter)
     else:
         scales = torch.cat([weight_scales(rows, bits) for bits in WIDTHS], dim=1)
         levels = nearest_levels(stacked, scales, low, high)
