@@ -48,6 +48,47 @@ def test_with_scratch_no_width_of_a_convolution_is_much_slower_than_8_bits(one_l
     assert max(times) < 1.01 * times[-1]
 
 
+# Kernels with loops of their own for the rest of a dot product, and for rows of the window
+
+
+def with_kernel(kind, **figures):
+    kernel = M4.latency.kernels[kind].model_copy(update=figures)
+    kernels = {**M4.latency.kernels, kind: kernel}
+    return M4.model_copy(update={"latency": M4.latency.model_copy(update={"kernels": kernels})})
+
+
+def test_macs_behind_the_last_whole_block_have_a_figure_of_their_own(one_layer):
+    """Dot products of 27: 16 in whole blocks and 11 behind them."""
+    table = one_layer("conv")
+    whole = with_kernel("conv", dot_product_block=16)
+    tails = with_kernel("conv", dot_product_block=16, cycles_per_tail_mac=dict.fromkeys(WIDTHS, 5))
+    for bits in (2, 8):
+        a = M4.latency.kernels["conv"].cycles_per_mac[bits]
+        added = 16384 * (16 * a + 11 * 5 - 32 * a) / 120_000
+        plain = only(table, whole, bits).latency_ms
+        assert only(table, tails, bits).latency_ms == pytest.approx(plain + added)
+
+
+@pytest.mark.parametrize(
+    ("layer", "rows"), [("conv", 1024 * 3), ("depthwise_conv", 256 * 3), ("linear", 1)]
+)
+def test_each_row_of_the_window_costs(one_layer, layer, rows):
+    table = one_layer(layer)
+    with_rows = with_kernel(layer, cycles_per_patch_row=100)
+    added = only(table, with_rows, 8).latency_ms - only(table, M4, 8).latency_ms
+    assert added == pytest.approx(rows * 100 / 120_000)
+
+
+def test_operators_can_have_figures_of_their_own(resnet8):
+    others = M4.latency.other_operators.model_copy(update={"by_operator": {"add": 0.0}})
+    latency = M4.latency.model_copy(update={"other_operators": others})
+    cheaper = cost_table(resnet8, M4.model_copy(update={"latency": latency})).fixed.latency_ms
+    summed = 16 * 32 * 32 + 32 * 16 * 16 + 64 * 8 * 8
+    assert cost_table(resnet8, M4).fixed.latency_ms - cheaper == pytest.approx(
+        summed * 26 / 120_000
+    )
+
+
 # Narrow inputs
 
 

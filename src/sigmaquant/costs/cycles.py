@@ -8,7 +8,7 @@ from sigmaquant.costs.flash import packed_weight_bytes
 from sigmaquant.costs.traffic import layer_uses
 from sigmaquant.devices.latency_models import CyclesModel
 from sigmaquant.devices.profile import DeviceProfile
-from sigmaquant.layers import LayerSpec
+from sigmaquant.layers import LayerKind, LayerSpec
 
 _UNPACKED_BITS = 8
 
@@ -19,14 +19,20 @@ class KernelWork:
 
     Attributes:
         macs: with each dot product filled up to whole blocks.
+        block_macs: those in whole blocks.
+        tail_macs: those behind them.
         patch_elements: input values gathered for dot products.
+        patch_rows: rows of the windows that they are gathered from.
         outputs: output values.
         weights: weights read, over all uses.
         uses: calls.
     """
 
     macs: float
+    block_macs: float
+    tail_macs: float
     patch_elements: float
+    patch_rows: float
     outputs: float
     weights: float
     uses: float
@@ -38,15 +44,30 @@ def kernel_work(layer: LayerSpec, dot_product_block: int = 1) -> KernelWork:
     Outputs follow from the MACs, which cover every place a shared layer is used; what is paid for
     each use scales with them.
     """
-    outputs = layer.executed_macs / layer.kernel_elements
-    uses = layer_uses(layer)
+    length, outputs = layer.kernel_elements, layer.executed_macs / layer.kernel_elements
+    tail, uses = length % dot_product_block, layer_uses(layer)
+    places = outputs / layer.channels
     return KernelWork(
-        macs=outputs * -(-layer.kernel_elements // dot_product_block) * dot_product_block,
-        patch_elements=outputs / layer.channels * layer.kernel_elements * layer.groups,
+        macs=outputs * -(-length // dot_product_block) * dot_product_block,
+        block_macs=outputs * (length - tail),
+        tail_macs=outputs * tail,
+        patch_elements=places * length * layer.groups,
+        patch_rows=places * _window_rows(layer),
         outputs=outputs,
         weights=uses * layer.weights,
         uses=uses,
     )
+
+
+def _window_rows(layer: LayerSpec) -> int:
+    """Rows of the kernel's window, for each group that is gathered by itself.
+
+    A sequence is an image of one row, and what a linear layer reads one value of it. A depthwise
+    convolution takes all channels of a place together.
+    """
+    window = layer.weight_shape[2:]
+    groups = layer.groups if layer.kind is LayerKind.CONV else 1
+    return groups * (window[0] if len(window) > 1 else 1)
 
 
 def layer_cycles(
@@ -70,9 +91,13 @@ def _packed_cycles(
     """The sum described at ``KernelCycles``."""
     kernel = model.kernels[layer.kind]
     work = kernel_work(layer, kernel.dot_product_block)
+    tail = kernel.cycles_per_tail_mac
     return (
-        work.macs * kernel.macs_at(activation_bits).cycles_per_mac[weight_bits]
+        (work.block_macs if tail else work.macs)
+        * kernel.macs_at(activation_bits).cycles_per_mac[weight_bits]
+        + work.tail_macs * tail.get(weight_bits, 0.0)
         + work.patch_elements * kernel.cycles_per_patch_element
+        + work.patch_rows * kernel.cycles_per_patch_row
         + work.outputs * kernel.cycles_per_output
         + work.weights * kernel.cycles_per_weight.get(weight_bits, 0.0)
         + work.uses * kernel.cycles_per_layer

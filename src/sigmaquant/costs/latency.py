@@ -27,8 +27,7 @@ def step_latency_ms(step: StepSpec, elements: int, profile: DeviceProfile) -> fl
     model = profile.latency
     if isinstance(model, CyclesModel):
         cost = model.other_operators if step.quantized else model.float_operators
-        cycles = elements * cost.cycles_per_element + cost.cycles_per_call
-        unscaled_ms = _ms(cycles, profile)
+        unscaled_ms = _ms(cost.cycles(step.operator, elements), profile)
     else:
         unscaled_ms = step_roofline_ms(step, elements, model)
     return unscaled_ms * profile.other_latency_scale

@@ -40,8 +40,11 @@ class KernelCycles(MacCycles):
 
     Attributes:
         cycles_per_mac: by weight width; dot products are counted in whole blocks.
-        dot_product_block: the kernel pads each dot product to a multiple of this.
+        cycles_per_tail_mac: by weight width, of those behind the last whole block; empty where
+            the kernel fills dot products up to whole blocks.
+        dot_product_block: length of the pieces in which the kernel computes dot products.
         cycles_per_patch_element: for each input value gathered for a dot product (im2col).
+        cycles_per_patch_row: for each row of the kernel's window at each output place.
         cycles_per_output: for each output value: bias, requantization, store.
         cycles_per_weight: by weight width, for weights unpacked to RAM once a layer; empty where
             the kernel unpacks in registers, within ``cycles_per_mac``.
@@ -51,8 +54,10 @@ class KernelCycles(MacCycles):
         unpack_first: an alternative kernel, if there is one.
     """
 
+    cycles_per_tail_mac: dict[WeightBits, Figure] = pydantic.Field(default_factory=dict)
     dot_product_block: pydantic.PositiveInt = 1
     cycles_per_patch_element: Figure = 0.0
+    cycles_per_patch_row: Figure = 0.0
     cycles_per_output: Figure = 0.0
     cycles_per_weight: dict[WeightBits, Figure] = pydantic.Field(default_factory=dict)
     cycles_per_layer: Figure = 0.0
@@ -71,10 +76,22 @@ class WeightFetch(Sourced):
 
 
 class ElementCycles(Sourced):
-    """Cycles for each value that an operator without weights handles, and for each call."""
+    """Cycles for each value that an operator without weights handles, and for each call.
+
+    Attributes:
+        cycles_per_element: of operators that ``by_operator`` does not name.
+        by_operator: the same of those that it names as the schedule does, such as "add".
+        cycles_per_call: of all.
+    """
 
     cycles_per_element: Figure
+    by_operator: dict[str, Figure] = pydantic.Field(default_factory=dict)
     cycles_per_call: Figure = 0.0
+
+    def cycles(self, operator: str, elements: int) -> float:
+        """Of one operator on so many values."""
+        each = self.by_operator.get(operator, self.cycles_per_element)
+        return elements * each + self.cycles_per_call
 
 
 class StartCycles(Sourced):
@@ -112,6 +129,8 @@ class CyclesModel(Frozen):
         }
         if kernel.cycles_per_weight:
             found[f"{place}.cycles_per_weight"] = kernel.cycles_per_weight
+        if kernel.cycles_per_tail_mac:
+            found[f"{place}.cycles_per_tail_mac"] = kernel.cycles_per_tail_mac
         return dict(found)
 
 
