@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sigmaquant.cli.devices_estimate import estimate_file
+from sigmaquant.cli.devices_firmware import write_board_firmware
 from sigmaquant.cli.devices_fit import fit_device
 from sigmaquant.cli.devices_profile import profile_device
 from sigmaquant.cli.options import Debug, Json
@@ -81,6 +82,7 @@ def show_device(
 
 
 devices.command("profile")(profile_device)
+devices.command("firmware")(write_board_firmware)
 devices.command("fit")(fit_device)
 devices.command("estimate")(estimate_file)
 

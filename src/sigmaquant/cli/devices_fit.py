@@ -10,11 +10,11 @@ import typer
 
 from sigmaquant.cli import options
 from sigmaquant.cli.output import print_json, print_line, print_table
+from sigmaquant.cli.reading import layer_table
 
 if TYPE_CHECKING:
     from sigmaquant.costs.calibrate import BoardFit, MeasuredRun
     from sigmaquant.devices.measurements import Measurement
-    from sigmaquant.layers import LayerTable
 
 _BLANK = "-"
 
@@ -75,7 +75,7 @@ def measured_runs(rows: Sequence[Measurement]) -> list[MeasuredRun]:
     from sigmaquant.bitplan import BitPlan
     from sigmaquant.costs.calibrate import MeasuredRun
 
-    tables = {path: _layer_table(path) for path in dict.fromkeys(row.network for row in rows)}
+    tables = {path: layer_table(path) for path in dict.fromkeys(row.network for row in rows)}
     return [
         MeasuredRun(
             name=f"{row.network.name} {row.layer}" if row.layer else row.network.name,
@@ -87,16 +87,6 @@ def measured_runs(rows: Sequence[Measurement]) -> list[MeasuredRun]:
         )
         for row in rows
     ]
-
-
-def _layer_table(path: Path) -> LayerTable:
-    if path.suffix == ".json":
-        from sigmaquant.layers import LayerTable
-
-        return LayerTable.load(path)
-    from sigmaquant.network import Network
-
-    return Network.load(path).table
 
 
 def _print_fit(fit: BoardFit, runs: Sequence[MeasuredRun]) -> None:

@@ -10,6 +10,7 @@ import typer
 from sigmaquant.budget import Budget
 from sigmaquant.cli import options
 from sigmaquant.cli.output import print_line, print_table
+from sigmaquant.cli.reading import layer_table
 
 if TYPE_CHECKING:
     from sigmaquant.costs import CostTable
@@ -67,7 +68,7 @@ def pareto(
     from sigmaquant.scores import SensitivityTable
     from sigmaquant.stages import pareto as find_front
 
-    table = _layer_table(network)
+    table = layer_table(network)
     profile = load_profile(device, runtime)
     front = find_front(
         table,
@@ -84,13 +85,6 @@ def pareto(
     else:
         _print_front(front, table, cost_table(table, profile))
         print_line(f"front: {out}")
-
-
-def _layer_table(path: Path) -> LayerTable:
-    from sigmaquant.layers import LayerTable
-    from sigmaquant.network import Network
-
-    return LayerTable.load(path) if path.suffix == ".json" else Network.load(path).table
 
 
 def _print_front(front: Front, table: LayerTable, costs: CostTable) -> None:

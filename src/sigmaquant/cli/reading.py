@@ -1,4 +1,4 @@
-"""The data of a stage's command, from flags and a run's configuration file."""
+"""What a stage's command reads: layer tables, and data by flags and a run's configuration file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sigmaquant.errors import ConfigError
 if TYPE_CHECKING:
     from sigmaquant.calibration import Batch
     from sigmaquant.config import DataConfig
+    from sigmaquant.layers import LayerTable
     from sigmaquant.network import Network
 
 Config = Annotated[
@@ -22,6 +23,21 @@ Config = Annotated[
         rich_help_panel="Model and data",
     ),
 ]
+
+
+def layer_table(network: Path) -> LayerTable:
+    """The layer table of a captured network, or a table that was saved alone as JSON.
+
+    Raises:
+        ArtifactError: a file that cannot be read.
+    """
+    from sigmaquant.layers import LayerTable
+
+    if network.suffix == ".json":
+        return LayerTable.load(network)
+    from sigmaquant.network import Network
+
+    return Network.load(network).table
 
 
 def data_settings(config: Path | None, **flags: Any) -> DataConfig:

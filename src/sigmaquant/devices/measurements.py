@@ -36,16 +36,21 @@ class Measurement(Frozen):
 def read_measurements(path: str | Path) -> tuple[Measurement, ...]:
     """The rows of a file; the paths in it are relative to its folder.
 
+    Blank lines and lines that begin with # are remarks.
+
     Raises:
         DataError: unreadable, without rows, or a column or value that cannot be understood; names
             the line.
     """
     file = Path(path)
     try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            _check_columns(file, reader.fieldnames)
-            rows = tuple(_row(file, reader.line_num, row) for row in reader)
+        lines = file.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        skipped = next((at for at, line in enumerate(lines) if not _is_remark(line)), 0)
+        reader = csv.DictReader(
+            ("\n" if _is_remark(line) else line for line in lines[skipped:]), strict=True
+        )
+        _check_columns(file, skipped + 1, reader.fieldnames)
+        rows = tuple(_row(file, skipped + reader.line_num, row) for row in reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot read the measurements: {reason}") from error
@@ -54,18 +59,22 @@ def read_measurements(path: str | Path) -> tuple[Measurement, ...]:
     return rows
 
 
-def _check_columns(path: Path, columns: object) -> None:
+def _is_remark(line: str) -> bool:
+    return not line.strip() or line.startswith("#")
+
+
+def _check_columns(path: Path, line: int, columns: object) -> None:
     found = list(columns) if isinstance(columns, list) else []
     unknown = [name for name in found if name not in _COLUMNS]
     if unknown:
         near = difflib.get_close_matches(str(unknown[0]), _COLUMNS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_COLUMNS)}"
-        raise DataError(f"{path}:1: unknown column {unknown[0]!r}; {hint}")
+        raise DataError(f"{path}:{line}: unknown column {unknown[0]!r}; {hint}")
     missing = [name for name in _REQUIRED if name not in found]
     if missing:
-        raise DataError(f"{path}:1: no column {missing[0]!r}; needed: {', '.join(_REQUIRED)}")
+        raise DataError(f"{path}:{line}: no column {missing[0]!r}; needed: {', '.join(_REQUIRED)}")
     if len(set(found)) < len(found):
-        raise DataError(f"{path}:1: a column stands there twice")
+        raise DataError(f"{path}:{line}: a column stands there twice")
 
 
 def _row(path: Path, line: int, row: Mapping[str | None, str | list[str] | None]) -> Measurement:

@@ -16,6 +16,10 @@ On this host, in ONNX Runtime:
 - ``host_energy``: the power meanwhile, where the machine has counters.
 - ``host_fit``, ``host_profile``: from times to a profile; ``host`` does it all.
 
+On a board:
+
+- ``firmware``: a program that times an exported C library there, with the files of ``board/``.
+
 For any target:
 
 - ``relative_fit``: coefficients of a sum of costs, from measured times.
