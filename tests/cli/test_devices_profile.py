@@ -58,3 +58,15 @@ def test_an_unknown_target_is_refused(sigmaquant: Any) -> None:
     ended = sigmaquant("devices", "profile", "--target", "toaster")
     assert ended.code == 2
     assert "unknown target 'toaster'; there is host" in ended.err
+
+
+def test_an_emulated_core_without_a_compiler(
+    sigmaquant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ended = sigmaquant("devices", "profile", "--target", "cortex-m7")
+    assert ended.code == 2
+    assert "no compiler for Cortex-M: install arm-none-eabi-gcc" in ended.err
+    assert not list(tmp_path.iterdir())

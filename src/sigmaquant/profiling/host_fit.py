@@ -16,7 +16,7 @@ from sigmaquant.devices.evidence import Evidence
 from sigmaquant.devices.latency_models import ElementCycles, KernelCycles
 from sigmaquant.layers import WIDTHS, LayerKind
 from sigmaquant.profiling.host_chains import LayerChain, OperatorChain
-from sigmaquant.profiling.profiled import FittedRow, typical_percent
+from sigmaquant.profiling.profiled import FittedRow, readable, typical_percent
 from sigmaquant.profiling.relative_fit import (
     FloatArray,
     fitted_errors,
@@ -58,15 +58,15 @@ def kernel_cycles(times: Chains, kind: LayerKind, mhz: float, source: str) -> Ke
     work, measured = _layer_arrays(own, kind)
     found = dict(zip(_TERMS[kind], relative_fit(work, measured * mhz), strict=True))
     typical = typical_percent(_rows(["" for _ in own], work, measured))
-    per_weight = _figure(found.get("weights", 0.0))
+    per_weight = readable(found.get("weights", 0.0))
     return KernelCycles(
         source=f"{source}: medians of {len(own)} shapes; one left out is missed by {typical:g} %",
         kind=Evidence.MEASURED,
-        cycles_per_mac=dict.fromkeys(WIDTHS, _figure(found["macs"])),
-        cycles_per_patch_element=_figure(found.get("patch_elements", 0.0)),
-        cycles_per_output=_figure(found["outputs"]),
+        cycles_per_mac=dict.fromkeys(WIDTHS, readable(found["macs"])),
+        cycles_per_patch_element=readable(found.get("patch_elements", 0.0)),
+        cycles_per_output=readable(found["outputs"]),
         cycles_per_weight=dict.fromkeys(WIDTHS, per_weight) if per_weight else {},
-        cycles_per_layer=_figure(found["uses"]),
+        cycles_per_layer=readable(found["uses"]),
     )
 
 
@@ -91,8 +91,8 @@ def element_cycles(
     return ElementCycles(
         source=f"{source}: medians of {names} alike; one left out is missed by {typical:g} %",
         kind=Evidence.MEASURED,
-        cycles_per_element=_figure(per_element),
-        cycles_per_call=_figure(per_call),
+        cycles_per_element=readable(per_element),
+        cycles_per_call=readable(per_call),
     )
 
 
@@ -119,8 +119,3 @@ def _rows(names: Sequence[str], work: FloatArray, measured: FloatArray) -> list[
     columns: Any = (measured, fitted_errors(work, measured), left_out_errors(work, measured))
     figures = zip(*(column.tolist() for column in columns), strict=True)
     return [FittedRow(name, *own) for name, own in zip(names, figures, strict=True)]
-
-
-def _figure(value: float) -> float:
-    """Four digits: a profile's figures are read by people."""
-    return float(f"{value:.4g}")

@@ -49,3 +49,8 @@ def typical_percent(rows: Sequence[FittedRow]) -> float:
 def worst_percent(rows: Sequence[FittedRow]) -> float:
     """Largest of the left-out errors."""
     return round(100 * max(abs(row.left_out) for row in rows), 1)
+
+
+def readable(figure: float) -> float:
+    """Four digits: a profile's figures are read by people."""
+    return float(f"{figure:.4g}")

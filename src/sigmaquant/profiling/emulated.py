@@ -1,0 +1,113 @@
+"""A profile of a Cortex-M from the C library's kernels on an emulated processor."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sigmaquant.devices.latency_models import CyclesModel
+from sigmaquant.devices.loading import load_profile
+from sigmaquant.devices.profile import DeviceProfile
+from sigmaquant.export.c.folder import write_files
+from sigmaquant.export.c.model import build_model
+from sigmaquant.layers import WIDTHS, LayerKind
+from sigmaquant.lowering.program import IntegerProgram
+from sigmaquant.profiling.cores import Core, core_named
+from sigmaquant.profiling.cross_compiler import CrossCompiler, find_cross_compiler
+from sigmaquant.profiling.emulated_fit import (
+    LayerCycles,
+    OperatorCycles,
+    element_cycles,
+    kernel_cycles,
+    layer_rows,
+)
+from sigmaquant.profiling.emulated_grid import layer_cases, operator_cases, side_by_side
+from sigmaquant.profiling.emulated_network import EmulatedNetwork
+from sigmaquant.profiling.host_chains import LayerChain
+from sigmaquant.profiling.profiled import Profiled
+from sigmaquant.progress import progress_bar
+
+_MEASURED_STEP = "layer0"
+_STACK = "SigmaQuant's C library: dense weights, unpacked in registers"
+
+
+def profile_emulated(core_name: str, name: str) -> Profiled:
+    """Count the cycles of the C library's kernels, and fit a profile to them.
+
+    Everything but the times is that of the shipped profile of a part with this processor.
+
+    Args:
+        core_name: a key of ``CORES``.
+        name: of the new profile.
+
+    Raises:
+        DeviceError: the core cannot be emulated.
+        MissingToolError: there is no compiler for it.
+    """
+    core, compiler = core_named(core_name), find_cross_compiler()
+    layers: dict[LayerChain, int] = {}
+    with progress_bar(f"emulating {core.name}", total=len(WIDTHS) + 1) as advance:
+        for bits in WIDTHS:
+            cases = tuple(layer_cases(bits))
+            counts = step_cycles([case.program(1) for case in cases], core, compiler)
+            layers |= zip(cases, counts, strict=True)
+            advance()
+        others = tuple(operator_cases())
+        counts = step_cycles([case.program() for case in others], core, compiler)
+        advance()
+    operators = dict(zip(others, counts, strict=True))
+    return Profiled(
+        profile=_profile(load_profile(core.name), name, compiler, layers, operators),
+        rows=layer_rows(layers),
+        unit="cycles",
+    )
+
+
+def step_cycles(
+    programs: Sequence[IntegerProgram], core: Core, compiler: CrossCompiler
+) -> list[int]:
+    """Cycles of the step ``layer0`` of each program, on inputs that are always the same."""
+    program = side_by_side(programs)
+    random = np.random.default_rng(0)
+    shapes = {name: (1, *program.values[name].shape) for name in program.inputs}
+    inputs = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    outputs = {
+        name: np.zeros((1, *program.values[name].shape), np.float32) for name in program.outputs
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(build_model(program), Path(folder), inputs, outputs)
+        steps = EmulatedNetwork(Path(folder), core, compiler).count(inputs)
+    return [step.count.cycles for step in steps if step.step.name.endswith(f"/{_MEASURED_STEP}")]
+
+
+def _profile(
+    origin: DeviceProfile,
+    name: str,
+    compiler: CrossCompiler,
+    layers: LayerCycles,
+    operators: OperatorCycles,
+) -> DeviceProfile:
+    assert isinstance(origin.latency, CyclesModel), "shipped profiles of processors are in cycles"
+    source = f"emulated C library, {compiler.version}"
+    latency = origin.latency.model_copy(
+        update={
+            "kernels": {kind: kernel_cycles(layers, kind, source) for kind in LayerKind},
+            "other_operators": element_cycles(operators, True, source),
+            "float_operators": element_cycles(operators, False, source),
+        }
+    )
+    return DeviceProfile.model_validate(
+        origin.model_copy(
+            update={
+                "name": name,
+                "stack": _STACK,
+                "notes": "",
+                "uncertainty": None,
+                "calibration": None,
+                "latency": latency,
+            }
+        )
+    )

@@ -1,0 +1,171 @@
+"""From cycles of emulated kernels to the coefficients of the latency model "cycles"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sigmaquant.costs.cycles import kernel_work
+from sigmaquant.devices.evidence import Evidence
+from sigmaquant.devices.latency_models import ElementCycles, KernelCycles
+from sigmaquant.export.c.packing import BLOCK
+from sigmaquant.layers import WIDTHS, LayerKind
+from sigmaquant.profiling.emulated_grid import OperatorCase
+from sigmaquant.profiling.host_chains import LayerChain
+from sigmaquant.profiling.nonnegative_fit import nonnegative_fit
+from sigmaquant.profiling.profiled import FittedRow, readable
+from sigmaquant.profiling.relative_fit import FloatArray, relative_fit
+
+LayerCycles = Mapping[LayerChain, int]
+OperatorCycles = Mapping[OperatorCase, int]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What a kernel is paid for; a linear layer has one row, which is its use.
+
+    Attributes:
+        block: length of the pieces of a dot product.
+        by_width: each weight width has its own figure.
+        shared: all have the same.
+    """
+
+    block: int
+    by_width: tuple[str, ...]
+    shared: tuple[str, ...]
+
+    def row(self, layer: LayerChain) -> list[float]:
+        """The amount of each, width by width, then of what is shared."""
+        work = kernel_work(layer.layer, self.block)
+        own = [
+            getattr(work, term) * (layer.weight_bits == bits)
+            for term in self.by_width
+            for bits in WIDTHS
+        ]
+        return [*own, *(getattr(work, term) for term in self.shared)]
+
+
+_DOT_PRODUCTS = ("block_macs", "tail_macs")
+_TERMS = {
+    LayerKind.CONV: _Terms(
+        BLOCK, _DOT_PRODUCTS, ("patch_elements", "patch_rows", "outputs", "uses")
+    ),
+    LayerKind.LINEAR: _Terms(BLOCK, _DOT_PRODUCTS, ("patch_elements", "outputs", "uses")),
+    LayerKind.DEPTHWISE_CONV: _Terms(
+        1, ("weights",), ("block_macs", "patch_rows", "outputs", "uses")
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Layers of one kind, what they do, and what they took."""
+
+    terms: _Terms
+    layers: tuple[LayerChain, ...]
+    work: FloatArray
+    cycles: FloatArray
+
+    def errors(self) -> FloatArray:
+        """Relative, of the fit to all."""
+        predicted = self.work @ nonnegative_fit(self.work, self.cycles)
+        relative: FloatArray = predicted / self.cycles - 1
+        return relative
+
+    def left_out(self) -> FloatArray:
+        """Relative, of a fit that has not seen the layer's shape at any width."""
+        errors = np.empty(len(self.layers))
+        names = np.array([layer.name for layer in self.layers])
+        for name in dict.fromkeys(names):
+            out = names == name
+            found = nonnegative_fit(self.work[~out], self.cycles[~out])
+            errors[out] = self.work[out] @ found / self.cycles[out] - 1
+        return errors
+
+
+def kernel_cycles(measured: LayerCycles, kind: LayerKind, source: str) -> KernelCycles:
+    """The coefficients of one kind of layer.
+
+    Args:
+        measured: cycles of layers of all kinds, each shape at every weight width.
+        kind: which.
+        source: how they were counted.
+    """
+    samples = _of_kind(measured, kind)
+    by_width, shared = _coefficients(samples)
+    if "block_macs" in shared:
+        by_width["block_macs"] = dict.fromkeys(WIDTHS, shared["block_macs"])
+    return KernelCycles(
+        source=f"{source}; {_accuracy(samples)}",
+        kind=Evidence.EMULATED,
+        cycles_per_mac=by_width["block_macs"],
+        cycles_per_tail_mac=by_width.get("tail_macs", {}),
+        dot_product_block=samples.terms.block,
+        cycles_per_patch_element=shared.get("patch_elements", 0.0),
+        cycles_per_patch_row=shared.get("patch_rows", 0.0),
+        cycles_per_output=shared["outputs"],
+        cycles_per_weight=by_width.get("weights", {}),
+        cycles_per_layer=shared["uses"],
+    )
+
+
+def layer_rows(measured: LayerCycles) -> tuple[FittedRow, ...]:
+    """For each shape the width at which it is missed most when it is left out."""
+    rows: dict[str, FittedRow] = {}
+    for kind in _TERMS:
+        samples = _of_kind(measured, kind)
+        for layer, *figures in zip(
+            samples.layers, samples.cycles, samples.errors(), samples.left_out(), strict=True
+        ):
+            row = FittedRow(f"{layer.name}, {layer.weight_bits} bits", *map(float, figures))
+            worst = rows.setdefault(layer.name, row)
+            rows[layer.name] = max(worst, row, key=lambda each: abs(each.left_out))
+    return tuple(rows.values())
+
+
+def element_cycles(measured: OperatorCycles, quantized: bool, source: str) -> ElementCycles:
+    """The coefficients of operators without weights: of each, and their mean for all others."""
+    own = {case: cycles for case, cycles in measured.items() if case.quantized is quantized}
+    names = tuple(dict.fromkeys(case.operator for case in own))
+    by_operator = {
+        name: _per_element({case: own[case] for case in own if case.operator == name})
+        for name in names
+    }
+    return ElementCycles(
+        source=f"{source}; {', '.join(names)}; others are taken for their mean",
+        kind=Evidence.EMULATED,
+        cycles_per_element=readable(sum(by_operator.values()) / len(names)),
+        by_operator=by_operator,
+    )
+
+
+def _per_element(measured: OperatorCycles) -> float:
+    elements = np.array([[float(case.elements)] for case in measured])
+    (found,) = relative_fit(elements, np.array([float(cycles) for cycles in measured.values()]))
+    return readable(found)
+
+
+def _of_kind(measured: LayerCycles, kind: LayerKind) -> _Samples:
+    own = {layer: cycles for layer, cycles in measured.items() if layer.kind is kind}
+    terms = _TERMS[kind]
+    work = np.array([terms.row(layer) for layer in own], float)
+    return _Samples(terms, tuple(own), work, np.array([*own.values()], float))
+
+
+def _coefficients(samples: _Samples) -> tuple[dict[str, dict[int, float]], dict[str, float]]:
+    """By term and width, and by term for those that all widths share."""
+    terms = samples.terms
+    found = iter(nonnegative_fit(samples.work, samples.cycles).tolist())
+    by_width = {term: {bits: readable(next(found)) for bits in WIDTHS} for term in terms.by_width}
+    return by_width, {term: readable(next(found)) for term in terms.shared}
+
+
+def _accuracy(samples: _Samples) -> str:
+    errors = 100 * np.abs(samples.errors())
+    shapes = len({layer.name for layer in samples.layers})
+    return (
+        f"{shapes} shapes at every width, fit error {errors.mean():.1f} % on average, "
+        f"{errors.max():.1f} % at most"
+    )

@@ -1,0 +1,124 @@
+"""Profiles of an emulated processor: from made cycles, and from real kernels."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sigmaquant.costs.cycles import kernel_work, layer_cycles
+from sigmaquant.devices import Evidence, load_profile
+from sigmaquant.devices.latency_models import WeightFetch
+from sigmaquant.devices.profile_file import write_profile
+from sigmaquant.errors import DeviceError
+from sigmaquant.layers import WIDTHS, LayerKind
+from sigmaquant.lowering import run_reference
+from sigmaquant.profiling import emulated
+from sigmaquant.profiling.cores import CORES
+from sigmaquant.profiling.cross_compiler import CrossCompiler
+from sigmaquant.profiling.emulated_grid import (
+    OperatorCase,
+    layer_cases,
+    operator_cases,
+    side_by_side,
+)
+from sigmaquant.profiling.host_chains import LayerChain
+from sigmaquant.profiling.profiled import Profiled
+
+M4 = CORES["cortex-m4"]
+_NO_FETCH = WeightFetch(cycles_per_byte=0, source="left out", kind=Evidence.EMULATED)
+
+
+def made_cycles(case: LayerChain | OperatorCase) -> int:
+    """A kernel whose cost is the model's own."""
+    if isinstance(case, OperatorCase):
+        return case.elements * {"add": 40, "softmax": 100}.get(case.operator, 20)
+    bits, depthwise = case.weight_bits, case.kind is LayerKind.DEPTHWISE_CONV
+    work = kernel_work(case.layer, 1 if depthwise else 32)
+    unpacking = (10 + bits) * work.weights if depthwise else 0
+    whole, tail = (4, 0) if depthwise else (1 + bits / 8, 3 - bits / 8)
+    gathered = 0 if depthwise else 2 * work.patch_elements
+    rows = 0 if case.kind is LayerKind.LINEAR else 300 * work.patch_rows
+    dots = whole * work.block_macs + tail * work.tail_macs
+    return round(dots + gathered + rows + unpacking + 50 * work.outputs + 900 * work.uses)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Profiled:
+    pending: list[LayerChain | OperatorCase] = []
+
+    def layers(bits: int) -> list[LayerChain]:
+        pending[:] = found = list(layer_cases(bits))
+        return found
+
+    def operators() -> list[OperatorCase]:
+        pending[:] = found = list(operator_cases())
+        return found
+
+    monkeypatch.setattr(emulated, "layer_cases", layers)
+    monkeypatch.setattr(emulated, "operator_cases", operators)
+    monkeypatch.setattr(emulated, "step_cycles", lambda *_: [made_cycles(c) for c in pending])
+    monkeypatch.setattr(emulated, "find_cross_compiler", lambda: CrossCompiler(("cc",), "cc 1"))
+    return emulated.profile_emulated("cortex-m4", "mine")
+
+
+def test_made_cycles_are_found_again_at_every_width(made: Profiled) -> None:
+    assert max(abs(row.error) for row in made.rows) < 1e-3
+    assert len(made.rows) == len(list(layer_cases(8)))
+    latency = made.profile.latency.model_copy(update={"weight_fetch": _NO_FETCH})
+    for bits in WIDTHS:
+        for case in layer_cases(bits):
+            cycles = layer_cycles(case.layer, bits, 8, latency, made.profile)
+            assert cycles == pytest.approx(made_cycles(case), rel=2e-3)
+
+
+def test_figures_are_emulated_and_all_else_is_the_shipped_parts(
+    made: Profiled, tmp_path: Path
+) -> None:
+    profile, shipped = made.profile, load_profile("cortex-m4")
+    assert (profile.name, profile.energy, profile.memory) == (
+        "mine", shipped.energy, shipped.memory,
+    )  # fmt: skip
+    assert profile.uncertainty is None
+    assert all(kernel.kind is Evidence.EMULATED for kernel in profile.latency.kernels.values())
+    assert "cc 1" in profile.latency.kernels["conv"].source
+    assert profile.latency.other_operators.by_operator["add"] == 40
+    assert profile.latency.other_operators.cycles("concat", 10) == 10 * (40 + 3 * 20) / 4
+    assert profile.latency.float_operators.cycles_per_element == 100
+    write_profile(profile, tmp_path / "mine.toml")
+    assert load_profile(tmp_path / "mine.toml") == profile
+    written = tomllib.loads((tmp_path / "mine.toml").read_text())
+    assert written["latency"]["kernels"]["conv"]["dot_product_block"] == 32
+
+
+def test_cases_side_by_side_are_the_cases_alone() -> None:
+    cases = [*layer_cases(3)][:2], [*operator_cases()][:1]
+    programs = [*(case.program(1) for case in cases[0]), *(case.program() for case in cases[1])]
+    together = side_by_side(programs)
+    random = np.random.default_rng(0)
+    inputs = {
+        name: random.normal(size=(2, *together.values[name].shape)).astype(np.float32)
+        for name in together.inputs
+    }
+    outputs = run_reference(together, inputs)
+    for index, program in enumerate(programs):
+        alone = run_reference(program, {"x": inputs[f"{index}/x"]})
+        assert np.array_equal(outputs[f"{index}/y"], alone["y"])
+
+
+def test_real_kernels_are_counted_the_same_in_every_run(cross_compiler: CrossCompiler) -> None:
+    cases = [LayerChain(LayerKind.CONV, 8, 8, bits, size=4, kernel=3) for bits in (2, 8)]
+    programs = [*(case.program(1) for case in cases), OperatorCase("softmax", (10,)).program()]
+    first, again = (emulated.step_cycles(programs, M4, cross_compiler) for _ in range(2))
+    assert first == again
+    assert all(
+        0.5 < cycles / case.layer.macs < 20 for cycles, case in zip(first, cases, strict=False)
+    )
+    assert 100 < first[-1] < 10_000
+
+
+def test_other_targets_are_refused() -> None:
+    with pytest.raises(DeviceError, match="cannot emulate 'cortex-m0'"):
+        emulated.profile_emulated("cortex-m0", "mine")
