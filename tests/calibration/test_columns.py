@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from sigmaquant.calibration.columns import (
     picked_columns,
     weight_rows,
 )
-from sigmaquant.calibration.moments import input_moments, paired_moments
+from sigmaquant.calibration.moments import InputMoments, input_moments, paired_moments
 from sigmaquant.network import capture
 
 LAYERS = {
@@ -164,6 +165,46 @@ def test_a_large_mean_hides_nothing() -> None:
     near = input_moments(reader, x[:9]) + input_moments(reader, x[9:])
     far = input_moments(reader, x[:9] + 1000) + input_moments(reader, x[9:] + 1000)
     assert torch.allclose(near.scatter, far.scatter, rtol=1e-3, atol=0.1)
+
+
+def parts_of(x: Tensor, size: int) -> InputMoments:
+    """Moments of columns (k, columns), collected in parts of one size."""
+    return functools.reduce(
+        operator.add, (InputMoments.of(part[None]) for part in x.split(size, 1))
+    )
+
+
+@pytest.mark.parametrize("columns", [64, 256, 1024])
+def test_moments_are_shrunk_as_much_as_brings_them_closest_to_the_truth(columns: int) -> None:
+    """No other share of the diagonal does much better, which knows the truth."""
+    generator = torch.Generator().manual_seed(columns)
+    mixing = torch.randn(24, 24, generator=generator) / 5 + torch.eye(24)
+    truth = mixing @ mixing.T
+    found = parts_of(mixing @ torch.randn(24, columns, generator=generator), columns // 8)
+    measured = found.scatter[0] / columns
+    shares = [step / 20 for step in range(21)]
+    diagonal = measured.diag().diag()
+    errors = [float((torch.lerp(measured, diagonal, s) - truth).norm()) for s in shares]
+    own = float((found.shrunk[0] / columns - truth).norm())
+    assert own < 1.05 * min(errors)
+    assert own < errors[0]
+
+
+def test_hardly_anything_is_shrunk_where_data_abound() -> None:
+    x = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(
+        4, 20_000, generator=torch.Generator().manual_seed(1)
+    )
+    assert float(parts_of(x, 1000).chance) < 0.001
+
+
+def test_parts_that_cannot_be_compared_are_taken_as_they_are() -> None:
+    moments = InputMoments.of(torch.randn(1, 8, 50, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(moments.shrunk, moments.scatter)
+
+
+def test_inputs_that_never_vary_are_no_obstacle() -> None:
+    moments = parts_of(torch.ones(8, 64), 16)
+    assert torch.equal(moments.shrunk, torch.zeros(1, 8, 8))
 
 
 @pytest.mark.parametrize("name", ["strided", "depthwise", "conv1d", "linear", "tokens"])

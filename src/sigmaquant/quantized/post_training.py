@@ -199,8 +199,8 @@ class _Passage:
         pairs = [(f[source], i[source]) for f, i in zip(self._float, self._integer, strict=True)]
         reader = ColumnReader(node, tuple(weight.shape), self._samples)
         moments = paired_moments(reader, pairs)
-        scatter = moments.own.scatter
-        rows = realigned_rows(rows, moments.cross, scatter)
+        scatter = moments.own.shrunk
+        rows = realigned_rows(rows, moments.shrunk, scatter)
         start = starting_scales(rows, bits, scatter)
         return fitted_levels(rows, (low, high), start, scatter, least)
 

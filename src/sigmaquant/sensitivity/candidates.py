@@ -91,7 +91,7 @@ def weight_candidates(
     for bunch in _bunches(rows):
         together = _rounded(
             torch.cat([rows[layer] for layer in bunch]),
-            torch.cat([moments[layer].scatter for layer in bunch]),
+            torch.cat([moments[layer].shrunk for layer in bunch]),
             torch.cat([moments[layer].means for layer in bunch]),
             rounding,
         )
