@@ -253,3 +253,10 @@ def test_recurrent_layers_that_torch_does_not_have(name: str, tmp_path: Path) ->
     ]
     with pytest.raises((ModelError, UnsupportedError), match=message):
         load_onnx(saved(model(nodes, {"x": [BATCH, 5, 4]}, constants), tmp_path))
+
+
+def test_a_gru_that_is_written_out_has_a_limit(tmp_path: Path) -> None:
+    constants = {"w": floats(1, 9, 4), "r": floats(1, 9, 3)}
+    nodes = [node("Transpose", "x", "steps", perm=[1, 0, 2]), node("GRU", "steps w r")]
+    with pytest.raises(UnsupportedError, match="up to 200 and not 201; train it with reset_after"):
+        load_onnx(saved(model(nodes, {"x": [BATCH, 201, 4]}, constants), tmp_path))

@@ -120,7 +120,11 @@ def resize(
 
 
 def rnn(
-    op_type: str, outputs: str = "y", opsets: Sequence[int] = (11, 14, 21), **attributes: Any
+    op_type: str,
+    outputs: str = "y",
+    opsets: Sequence[int] = (11, 14, 21),
+    biased: bool = True,
+    **attributes: Any,
 ) -> Case:
     gates, hidden, features = {"LSTM": 4, "GRU": 3}[op_type], 5, 4
     directions = 2 if attributes.get("direction") == "bidirectional" else 1
@@ -132,7 +136,13 @@ def rnn(
     back = [2, 0, 1, 3]
     nodes = [
         node("Transpose", "x", "steps", perm=[1, 0, 2]),
-        node(op_type, "steps w r b", outputs.replace("y", "raw"), hidden_size=hidden, **attributes),
+        node(
+            op_type,
+            "steps w r b" if biased else "steps w r",
+            outputs.replace("y", "raw"),
+            hidden_size=hidden,
+            **attributes,
+        ),
         node("Transpose", "raw", "y", perm=back),
     ]
     return Case(nodes, constants, {"x": (6, features)}, opsets, outputs)
@@ -411,6 +421,10 @@ CASES: dict[str, Case] = {
     "gru": rnn("GRU", linear_before_reset=1),
     "gru reverse": rnn("GRU", linear_before_reset=1, direction="reverse"),
     "gru bidirectional": rnn("GRU", linear_before_reset=1, direction="bidirectional"),
+    "gru reset first": rnn("GRU"),
+    "gru reset first reverse": rnn("GRU", direction="reverse"),
+    "gru reset first bidirectional": rnn("GRU", direction="bidirectional"),
+    "gru reset first without bias": rnn("GRU", biased=False),
 }
 
 
@@ -454,10 +468,10 @@ def test_a_file_for_one_sample_takes_any_batch_where_samples_stay_apart(
 
 
 def test_every_operator_is_tested() -> None:
-    """Those that compute with shapes are tested with the graphs that need them."""
+    """Those that compute with shapes, and those of integers, are tested with their graphs."""
     tested = {each.op_type for case in CASES.values() for each in case.nodes}
     with_graphs = {
         "And", "Constant", "ConstantOfShape", "Equal", "GreaterOrEqual", "Less", "LessOrEqual",
-        "Not", "Or", "Range", "Shape", "Size",
+        "Not", "Or", "Range", "Shape", "Size", "QuantizeLinear", "DequantizeLinear",
     }  # fmt: skip
     assert OPERATORS.keys() - tested <= with_graphs

@@ -9,9 +9,10 @@ import safetensors
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sigmaquant.data.references import import_object
+from sigmaquant.data.references import import_object, is_reference
 from sigmaquant.errors import ModelError, SigmaQuantError
 from sigmaquant.network import Network, capture
+from sigmaquant.network.capture import captured
 
 _SHOWN = 8
 """Tensors listed in a message before "and n more"."""
@@ -21,32 +22,65 @@ def load_network(
     spec: str,
     weights: str | Path | None,
     example: Callable[[], Sequence[Tensor]],
+    *,
+    dequantize: bool = False,
 ) -> Network:
     """The captured network behind a name.
 
     Args:
-        spec: a ``.pt2`` or ``.onnx`` file, or what ``build_model`` takes.
+        spec: a ``.pt2``, ``.onnx``, ``.keras``, ``.h5`` or ``.tflite`` file, the folder of a
+            SavedModel, or what ``build_model`` takes.
         weights: a safetensors file with the model's state dict.
         example: gives one batch of inputs; asked only where the model has to be captured and does
             not say itself what it takes.
+        dequantize: take an ``.onnx`` or ``.tflite`` file that is quantized already.
 
     Raises:
         ModelError: it cannot be built, loaded or captured.
-        UnsupportedError: a file holds an operator that is not known.
-        MissingExtraError: onnx, which reads ``.onnx`` files, is not installed.
+        UnsupportedError: a file holds an operator or a layer that is not known.
+        MissingExtraError: what reads the file is not installed.
     """
-    if not spec.endswith((".pt2", ".onnx")):
+    read = _reader(spec, example, dequantize=dequantize)
+    if read is None:
         return capture(build_model(spec, weights), example())
     if weights is not None:
         raise ModelError(f"{spec} holds its own weights; leave out {weights}")
-    return Network.load(spec) if spec.endswith(".pt2") else _from_onnx(spec, example)
+    return read()
 
 
-def _from_onnx(path: str, example: Callable[[], Sequence[Tensor]]) -> Network:
+def _reader(
+    spec: str, example: Callable[[], Sequence[Tensor]], *, dequantize: bool
+) -> Callable[[], Network] | None:
+    """What reads a file or folder; None for a reference to code. Imports only what it needs."""
+    if spec.endswith(".pt2"):
+        return lambda: Network.load(spec)
+    if spec.endswith(".onnx"):
+        return lambda: _from_onnx(spec, example, dequantize=dequantize)
+    if spec.endswith((".keras", ".h5")):
+        return lambda: _from_keras(spec, example)
+    if spec.endswith(".tflite") or (Path(spec).is_dir() and not is_reference(spec)):
+        return lambda: _from_tensorflow(spec, example, dequantize=dequantize)
+    return None
+
+
+def _from_onnx(path: str, example: Callable[[], Sequence[Tensor]], *, dequantize: bool) -> Network:
     from sigmaquant.network.onnx import import_onnx
 
-    imported = import_onnx(path, example)
-    return capture(imported.module, imported.example_inputs)
+    return captured(import_onnx(path, example, dequantize=dequantize))
+
+
+def _from_keras(path: str, example: Callable[[], Sequence[Tensor]]) -> Network:
+    from sigmaquant.network.keras import import_keras, load_keras
+
+    return captured(import_keras(load_keras(path), example, path))
+
+
+def _from_tensorflow(
+    path: str, example: Callable[[], Sequence[Tensor]], *, dequantize: bool
+) -> Network:
+    from sigmaquant.network.tensorflow import import_tensorflow
+
+    return captured(import_tensorflow(path, example, dequantize=dequantize))
 
 
 def build_model(reference: str, weights: str | Path | None = None) -> nn.Module:

@@ -14,6 +14,7 @@ from sigmaquant.bitplan import BitPlan
 from sigmaquant.errors import UnsupportedError
 from sigmaquant.lowering.dyadic import dyadic_scales
 from sigmaquant.lowering.moves import moved, sliced
+from sigmaquant.lowering.ports import with_port_names
 from sigmaquant.lowering.program import (
     Add,
     Argument,
@@ -68,7 +69,9 @@ def lower(quantized: QuantizedNetwork) -> IntegerProgram:
     """
     check_widths(quantized.plan)
     with torch.no_grad():
-        return _Lowering(quantized).program()
+        program = _Lowering(quantized).program()
+    ports = quantized.network.ports
+    return program if ports is None else with_port_names(program, ports.inputs, ports.outputs)
 
 
 def check_widths(plan: BitPlan) -> None:

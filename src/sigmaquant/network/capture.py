@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,11 +18,13 @@ from sigmaquant.errors import ModelError
 from sigmaquant.layers import LayerTable
 from sigmaquant.network.encodings import Encodings, find_encodings, name_places
 from sigmaquant.network.exporting import export, functional, load_program, save_program
+from sigmaquant.network.imported import ImportedModel, PortNames
 from sigmaquant.network.normalise import normalise, tensor_of
 from sigmaquant.network.operators import Role, layer_name
 from sigmaquant.network.runner import GraphRunner, run_float
 from sigmaquant.network.table import layer_table
 
+_PORTS = "sigmaquant.ports"  # key of a note in saved networks
 _PROBE_BATCHES = (2, 3)  # a dimension that follows both is the batch; one would be coincidence
 
 
@@ -38,6 +41,7 @@ class Network:
         input_dtypes: of each input.
         batch_size: None where any batch size runs; else the only one that does.
         program: what torch.export gave, for saving.
+        ports: what inputs and outputs are called in an imported network; exported files keep it.
     """
 
     module: GraphModule
@@ -48,6 +52,7 @@ class Network:
     input_dtypes: tuple[torch.dtype, ...]
     batch_size: int | None
     program: ExportedProgram
+    ports: PortNames | None = None
 
     def runner(self) -> GraphRunner:
         """Runs the float network node by node."""
@@ -68,6 +73,8 @@ class Network:
     def digest(self) -> str:
         """SHA-256 of the graph and all parameters, to recognise the network when a run resumes."""
         digest = hashlib.sha256(self.table.model_dump_json().encode())
+        if self.ports is not None:
+            digest.update(repr(self.ports).encode())
         for name, value in sorted(self.module.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().contiguous().numpy().tobytes())
@@ -75,7 +82,8 @@ class Network:
 
     def save(self, path: str | Path) -> None:
         """Write the network as a ``.pt2`` file."""
-        save_program(self.program, path)
+        notes = {} if self.ports is None else {_PORTS: json.dumps(asdict(self.ports))}
+        save_program(self.program, path, notes)
 
     @classmethod
     def load(cls, path: str | Path) -> Network:
@@ -84,11 +92,16 @@ class Network:
         Raises:
             ModelError: the file is missing or not of that kind.
         """
-        return _network(functional(load_program(path)))
+        notes = {_PORTS: ""}
+        network = _network(functional(load_program(path, notes)))
+        return replace(network, ports=_ports(notes[_PORTS])) if notes[_PORTS] else network
 
 
 def capture(
-    model: nn.Module | str | Path, example_input: Tensor | Sequence[Tensor] | None = None
+    model: nn.Module | str | Path,
+    example_input: Tensor | Sequence[Tensor] | None = None,
+    *,
+    dequantize: bool = False,
 ) -> Network:
     """Capture a trained network.
 
@@ -96,6 +109,7 @@ def capture(
         model: any module that torch.export takes; it is not changed. Or an ONNX file.
         example_input: a tensor, or one for each input, with the batch first. Its values don't
             matter, its shapes and types do. May be left out for an ONNX file that says them.
+        dequantize: take an ONNX file that is quantized; see ``load_onnx``.
 
     Raises:
         ModelError: the model does not run on the example, cannot be exported, holds NaN or other
@@ -110,8 +124,23 @@ def capture(
         return _network(export(model, example_input))
     from sigmaquant.network.onnx import import_onnx
 
-    imported = import_onnx(model, None if example_input is None else lambda: example_input)
-    return _network(export(imported.module, imported.example_inputs))
+    example = None if example_input is None else lambda: example_input
+    return captured(import_onnx(model, example, dequantize=dequantize))
+
+
+def captured(imported: ImportedModel) -> Network:
+    """Capture a network that was imported; it keeps the names of its inputs and outputs.
+
+    Raises:
+        ModelError: see ``capture``.
+    """
+    network = _network(export(imported.module, imported.example_inputs))
+    return replace(network, ports=imported.ports)
+
+
+def _ports(text: str | bytes) -> PortNames:
+    names = json.loads(text)
+    return PortNames(tuple(names["inputs"]), tuple(names["outputs"]))
 
 
 def _network(program: ExportedProgram) -> Network:

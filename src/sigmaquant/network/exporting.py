@@ -9,8 +9,9 @@ import logging
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -141,14 +142,16 @@ def _check_runs(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         ) from error
 
 
-def save_program(program: ExportedProgram, path: str | Path) -> None:
-    """Write a ``.pt2`` file; it appears whole or not at all."""
+def save_program(
+    program: ExportedProgram, path: str | Path, notes: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write a ``.pt2`` file, with notes by key; it appears whole or not at all."""
     with written_atomically(Path(path)) as temporary, temporary.open("wb") as file:
-        torch.export.save(program, file)
+        torch.export.save(program, file, extra_files=dict(notes))
 
 
-def load_program(path: str | Path) -> ExportedProgram:
-    """Read a ``.pt2`` file.
+def load_program(path: str | Path, notes: dict[str, str] | None = None) -> ExportedProgram:
+    """Read a ``.pt2`` file, and into ``notes`` what was noted in it under the keys there.
 
     Raises:
         ModelError: missing, or not written by torch.export.
@@ -158,6 +161,6 @@ def load_program(path: str | Path) -> ExportedProgram:
     if not zipfile.is_zipfile(path):  # torch would log a traceback
         raise ModelError(f"{path} is not a network saved by torch.export: not an archive")
     try:
-        return torch.export.load(str(path))
+        return torch.export.load(str(path), extra_files=notes)
     except Exception as error:
         raise ModelError(f"{path} is not a network saved by torch.export: {error}") from error

@@ -11,6 +11,6 @@
 - ``load``: puts them together, and decides which batch sizes the network takes.
 """
 
-from sigmaquant.network.onnx.load import ImportedModel, import_onnx, load_onnx
+from sigmaquant.network.onnx.load import import_graph, import_onnx, load_onnx
 
-__all__ = ["ImportedModel", "import_onnx", "load_onnx"]
+__all__ = ["import_graph", "import_onnx", "load_onnx"]

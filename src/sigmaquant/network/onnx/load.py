@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,30 +10,22 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from sigmaquant.errors import InputError, ModelError
+from sigmaquant.network.imported import ImportedModel, PortNames
 from sigmaquant.network.onnx.building import Batches, build, identifier
 from sigmaquant.network.onnx.reading import read_onnx
 from sigmaquant.network.onnx.records import OnnxGraph, OnnxInput
 from sigmaquant.network.onnx.rewrites import rewrite
+from sigmaquant.network.onnx.tensorflow_names import with_keras_names
 from sigmaquant.network.onnx.values import PROBED_BATCHES
 
 _TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True)
-class ImportedModel:
-    """A network read from a file.
-
-    Attributes:
-        module: computes what the file says; its weights are parameters.
-        example_inputs: zeros of the shapes that it takes.
-    """
-
-    module: nn.Module
-    example_inputs: tuple[Tensor, ...]
-
-
 def load_onnx(
-    path: str | Path, example_input: Tensor | Sequence[Tensor] | None = None
+    path: str | Path,
+    example_input: Tensor | Sequence[Tensor] | None = None,
+    *,
+    dequantize: bool = False,
 ) -> nn.Module:
     """A trainable module from a float ONNX file of opset 11 to 21.
 
@@ -45,6 +36,8 @@ def load_onnx(
         path: of the file; external data are read from its folder only.
         example_input: a batch of inputs in the file's order; only needed where the file leaves
             other sizes open than the batch.
+        dequantize: take a file that is quantized with pairs of QuantizeLinear and
+            DequantizeLinear as the float network that it is without rounding of activations.
 
     Raises:
         MissingExtraError: onnx is not installed.
@@ -52,18 +45,32 @@ def load_onnx(
         UnsupportedError: it holds an operator, or a form of one, that is not known, or is
             quantized already.
     """
-    return import_onnx(path, None if example_input is None else lambda: example_input).module
+    example = None if example_input is None else lambda: example_input
+    return import_onnx(path, example, dequantize=dequantize).module
 
 
 def import_onnx(
-    path: str | Path, example: Callable[[], Tensor | Sequence[Tensor]] | None = None
+    path: str | Path,
+    example: Callable[[], Tensor | Sequence[Tensor]] | None = None,
+    *,
+    dequantize: bool = False,
 ) -> ImportedModel:
     """As ``load_onnx``, with inputs that fit; ``example`` is asked only where it is needed.
 
     Raises:
         InputError: see ``load_onnx``.
     """
-    graph = read_onnx(path)
+    return import_graph(with_keras_names(read_onnx(path, dequantize=dequantize)), example)
+
+
+def import_graph(
+    graph: OnnxGraph, example: Callable[[], Tensor | Sequence[Tensor]] | None = None
+) -> ImportedModel:
+    """As ``import_onnx``, from records, wherever they were read.
+
+    Raises:
+        InputError: see ``load_onnx``.
+    """
     shapes = _sample_shapes(graph, example)
     batch = _file_batch(graph)
     if batch == 1:
@@ -81,7 +88,9 @@ def _imported(
     zeros = tuple(
         torch.zeros((batch, *shapes[port.name]), dtype=port.dtype) for port in graph.inputs
     )
-    return ImportedModel(_plain(network, identifier(Path(graph.file).stem)), zeros)
+    module = _plain(network, identifier(Path(graph.file).stem))
+    names = PortNames(tuple(port.name for port in graph.inputs), graph.outputs)
+    return ImportedModel(module, zeros, names)
 
 
 def _plain(network: GraphModule, name: str) -> nn.Module:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sigmaquant.errors import MissingExtraError, ModelError, SigmaQuantError, UnsupportedError
 from sigmaquant.network.onnx.external import read_external
+from sigmaquant.network.onnx.quantized import check_float, check_pairs
 from sigmaquant.network.onnx.records import Attribute, OnnxGraph, OnnxInput, OnnxNode, ordered
 
 try:
@@ -46,19 +47,17 @@ _DTYPES: dict[int, torch.dtype] = {
     TensorProto.BOOL: torch.bool,
 }
 _INPUT_DTYPES = (torch.float32, torch.int32, torch.int64)
-_QUANTIZED = {
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-    "QLinearConv",
-    "QLinearMatMul",
-    "ConvInteger",
-    "MatMulInteger",
-}
 
 
-def read_onnx(path: str | Path) -> OnnxGraph:
+def read_onnx(
+    path: str | Path, *, dequantize: bool = False, name: str | Path | None = None
+) -> OnnxGraph:
     """Read and check an ONNX file.
+
+    Args:
+        path: of the file; external data are read from its folder only.
+        name: of what the file was converted from, for messages.
+        dequantize: take a file with pairs of QuantizeLinear and DequantizeLinear.
 
     Raises:
         ModelError: missing, damaged, or larger than ``MAX_FILE_BYTES``; its external data are
@@ -69,7 +68,7 @@ def read_onnx(path: str | Path) -> OnnxGraph:
     path = Path(path)
     model = _parsed(path)
     try:
-        return _Reader(path, model).graph()
+        return _Reader(Path(name or path), model, path.parent).graph(dequantize=dequantize)
     except SigmaQuantError:
         raise
     except Exception as error:  # a damaged file fails in numpy or protobuf in many ways
@@ -102,31 +101,36 @@ def _parsed(path: Path) -> Any:
 class _Reader:
     """One file's parts, read into records."""
 
-    def __init__(self, path: Path, model: Any) -> None:
+    def __init__(self, path: Path, model: Any, folder: Path) -> None:
         self._path = path
         self._model = model
-        self._folder = path.parent
+        self._folder = folder
         self._tensor_bytes = 0
 
-    def graph(self) -> OnnxGraph:
+    def graph(self, *, dequantize: bool) -> OnnxGraph:
         proto = self._model.graph
         opset = self._opset()
         self._check_form()
         nodes = [self._node(node) for node in proto.node]
-        self._check_float(nodes)
+        if not dequantize:
+            check_float(nodes, str(self._path))
         constants = {tensor.name: self._initializer(tensor) for tensor in proto.initializer}
         inputs = tuple(self._input(port) for port in proto.input if port.name not in constants)
         outputs = tuple(str(port.name) for port in proto.output)
         given = [*constants, *(port.name for port in inputs)]
         if not inputs:
             raise ModelError(f"{self._path} has no input: it computes one constant")
+        needed = ordered(nodes, given, outputs, str(self._path))
+        if dequantize:
+            check_pairs(needed, str(self._path))
         return OnnxGraph(
             file=str(self._path),
             opset=opset,
             inputs=inputs,
             outputs=outputs,
-            nodes=ordered(nodes, given, outputs, str(self._path)),
+            nodes=needed,
             constants=constants,
+            producer=str(self._model.producer_name),
         )
 
     def _opset(self) -> int:
@@ -154,14 +158,6 @@ class _Reader:
             raise UnsupportedError(
                 f"{self._path} has {len(self._model.graph.node)} nodes; {MAX_NODES} are the limit"
             )
-
-    def _check_float(self, nodes: list[OnnxNode]) -> None:
-        for node in nodes:
-            if node.op_type in _QUANTIZED or node.op_type.startswith("QLinear"):
-                raise UnsupportedError(
-                    f"{self._path} is quantized already: {node}. Give the float network that it "
-                    "was made from; what rounding took away cannot be given back"
-                )
 
     def _input(self, port: Any) -> OnnxInput:
         kind = port.type.tensor_type

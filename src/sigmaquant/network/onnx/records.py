@@ -60,6 +60,7 @@ class OnnxGraph:
     Attributes:
         file: for messages.
         opset: version of the standard operators.
+        producer: what wrote the file, as it says.
     """
 
     file: str
@@ -68,6 +69,7 @@ class OnnxGraph:
     outputs: tuple[str, ...]
     nodes: tuple[OnnxNode, ...]
     constants: Mapping[str, Tensor]
+    producer: str = ""
 
 
 def ordered(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sigmaquant.network.onnx.call import Builder, Call, Step
 
@@ -17,6 +18,9 @@ _LSTM_GATES = (0, 2, 3, 1)
 
 _GRU_GATES = (1, 0, 2)
 """Reset, update, new in torch; ONNX has update, reset, new."""
+
+_MAX_UNROLLED_STEPS = 200
+"""Each is ten operators of the captured graph."""
 
 _DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 _ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh")}
@@ -37,13 +41,17 @@ def _lstm(call: Call) -> Step:
 def _gru(call: Call) -> Step:
     hidden, directions = _plan(call)
     _check_initial(call, 5)
-    if not call.integer("linear_before_reset", 0):
-        call.unsupported(
-            "its reset gate works before the matrix product (linear_before_reset=0), which torch "
-            "does not have; train it with reset_after=True"
-        )
     weights = _weights(call, _GRU_GATES, hidden, directions)
-    return Step(_recurrence(call, torch.gru, weights, hidden))
+    if call.integer("linear_before_reset", 0):
+        return Step(_recurrence(call, torch.gru, weights, hidden))
+    steps = call.fixed(1 if call.integer("layout", 0) else 0)
+    if steps > _MAX_UNROLLED_STEPS:
+        call.unsupported(
+            f"its reset gate works before the matrix product (linear_before_reset=0), which is "
+            f"written out step by step, up to {_MAX_UNROLLED_STEPS} and not {steps}; train it "
+            "with reset_after=True"
+        )
+    return Step(_recurrence(call, reset_first_gru, weights, hidden))
 
 
 def _plan(call: Call) -> tuple[int, int]:
@@ -107,6 +115,44 @@ def _weights(
     return weights
 
 
+def reset_first_gru(
+    x: Tensor, start: Tensor, weights: Sequence[Tensor], has_biases: bool, *_: Any
+) -> tuple[Tensor, Tensor]:
+    """As ``torch.gru``, with the reset gate before the matrix product (Cho et al. 2014, eq. 8).
+
+    (steps, batch, features) to all states (steps, batch, directions * hidden) and the last.
+    """
+    count = 4 if has_biases else 2
+    runs = [_walk(x, start[0], *weights[:count])]
+    if len(start) == 2:
+        runs.append(_walk(x.flip(0), start[1], *weights[count:]).flip(0))
+    last = [run[-1 if direction == 0 else 0] for direction, run in enumerate(runs)]
+    return torch.cat(runs, -1), torch.stack(last)
+
+
+def _walk(
+    x: Tensor,
+    state: Tensor,
+    kernel: Tensor,
+    recurrent: Tensor,
+    bias: Tensor | None = None,
+    recurrent_bias: Tensor | None = None,
+) -> Tensor:
+    """All states of one direction; the gates are reset, update and new."""
+    hidden = state.shape[-1]
+    sizes = (2 * hidden, hidden)
+    gates, new = recurrent.split(sizes)
+    gates_bias, new_bias = (None, None) if recurrent_bias is None else recurrent_bias.split(sizes)
+    states = []
+    for given in functional.linear(x, kernel, bias).unbind(0):
+        both = torch.sigmoid(given[:, : 2 * hidden] + functional.linear(state, gates, gates_bias))
+        reset, update = both.chunk(2, -1)
+        fresh = given[:, 2 * hidden :] + functional.linear(reset * state, new, new_bias)
+        state = (1 - update) * torch.tanh(fresh) + update * state
+        states.append(state)
+    return torch.stack(states)
+
+
 def _recurrence(
     call: Call, function: Function, weights: dict[str, nn.Parameter], hidden: int
 ) -> nn.Module:
@@ -127,7 +173,7 @@ class Recurrence(nn.Module):
     torch's own modules keep their weights twice, which torch.export complains about.
 
     Args:
-        function: ``torch.lstm`` or ``torch.gru``.
+        function: ``torch.lstm``, ``torch.gru`` or ``reset_first_gru``.
         weights: as torch's own modules name and order them.
         hidden: size of the state.
         directions: 1 or 2.

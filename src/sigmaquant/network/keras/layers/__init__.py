@@ -1,0 +1,1 @@
+"""Writers of Keras layers, one module a kind."""

@@ -1,0 +1,162 @@
+"""Dense layers, norms, merges of several tensors, and arithmetic of ``keras.ops``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sigmaquant.network.keras.call import ADVICE, Array, LayerCall, Writer
+from sigmaquant.network.keras.layers.activations import activated
+
+
+def _dense(call: LayerCall) -> str:
+    kernel = call.constant("kernel", call.weight("kernel"))
+    made = call.add("MatMul", call.only_input(), kernel, main=True)
+    bias = call.variable("bias")
+    if bias is not None:
+        made = call.add("Add", made, call.constant("bias", bias))
+    return activated(call, made, call.layer.activation)
+
+
+def _batch_norm(call: LayerCall) -> str:
+    layer, rank = call.layer, call.rank
+    axes = layer.axis if isinstance(layer.axis, Sequence) else (layer.axis,)
+    axis = axes[0] % rank
+    if len(axes) != 1 or axis not in (1, rank - 1) or rank > 5:
+        call.unsupported(f"it normalises over axis {layer.axis}; the channels are taken")
+    mean, variance = call.weight("moving_mean"), call.weight("moving_variance")
+    gamma, beta = call.variable("gamma"), call.variable("beta")
+    parts = {
+        "gamma": np.ones_like(mean) if gamma is None else gamma,
+        "beta": np.zeros_like(mean) if beta is None else beta,
+        "mean": mean,
+        "variance": variance,
+    }
+    constants = [call.constant(name, array) for name, array in parts.items()]
+    turned = axis == rank - 1
+    value = call.channels_first(call.only_input()) if turned else call.only_input()
+    made = call.add(
+        "BatchNormalization", value, *constants, main=True, epsilon=float(layer.epsilon)
+    )
+    return call.back(made) if turned else made
+
+
+def _layer_norm(call: LayerCall) -> str:
+    layer = call.layer
+    axes = layer.axis if isinstance(layer.axis, Sequence) else (layer.axis,)
+    if [axis % call.rank for axis in axes] != [call.rank - 1]:
+        call.unsupported(f"it normalises over {layer.axis}; the last dimension is taken; {ADVICE}")
+    gamma, beta = call.variable("gamma"), call.variable("beta")
+    scale = np.ones(call.shapes[0][-1] or 1) if gamma is None else gamma
+    shift = () if beta is None else (call.constant("beta", beta),)
+    return call.add(
+        "LayerNormalization",
+        call.only_input(),
+        call.constant("gamma", scale),
+        *shift,
+        main=True,
+        epsilon=float(layer.epsilon),
+    )
+
+
+def _rescaling(call: LayerCall) -> str:
+    layer = call.layer
+    scale, offset = np.asarray(layer.scale, np.float32), np.asarray(layer.offset, np.float32)
+    made = call.add("Mul", call.only_input(), call.constant("scale", scale))
+    return call.add("Add", made, call.constant("offset", offset)) if offset.any() else made
+
+
+def _normalization(call: LayerCall) -> str:
+    """``(x - mean) / std``; the standard deviation is at least Keras's epsilon of 1e-7."""
+    layer = call.layer
+    if layer.invert:
+        call.unsupported("it is inverted; apply it outside of the network")
+    mean = call.weight("mean")
+    spread = np.maximum(np.sqrt(call.weight("variance")), 1e-7)
+    centred = call.add("Sub", call.only_input(), call.constant("mean", mean))
+    return call.add("Mul", centred, call.constant("scale", 1 / spread))
+
+
+def _operands(call: LayerCall) -> list[str]:
+    """What a merge or an operation reads; constants of an operation become values."""
+    given = call.arguments if len(call.arguments) > 1 else call.inputs
+    values = iter(call.inputs)
+    return [
+        next(values) if _is_value(each) else call.constant("number", _number(call, each))
+        for each in given
+    ]
+
+
+def _is_value(argument: object) -> bool:
+    return isinstance(argument, str) or type(argument).__name__ == "KerasTensor"
+
+
+def _number(call: LayerCall, argument: object) -> Array:
+    array = np.asarray(argument)
+    if array.dtype.kind not in "fiu":
+        call.unsupported(f"it reads a {type(argument).__name__}; {ADVICE}")
+    return array.astype(np.float32)
+
+
+def _folded(operator: str) -> Writer:
+    """A binary operator over all inputs, from the first on."""
+
+    def write(call: LayerCall) -> str:
+        first, *others = _operands(call)
+        for other in others:
+            first = call.add(operator, first, other, main=other is others[-1])
+        return first
+
+    return write
+
+
+def _average(call: LayerCall) -> str:
+    total = _folded("Add")(call)
+    return call.add("Mul", total, call.constant("share", 1 / len(call.inputs)))
+
+
+def _concatenate(call: LayerCall) -> str:
+    return call.add("Concat", *call.inputs, main=True, axis=int(call.layer.axis))
+
+
+def _identity(call: LayerCall) -> str:
+    return call.only_input()
+
+
+_NOTHING_AT_INFERENCE = (
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+)
+
+LAYERS: dict[str, Writer] = {
+    "Add": _folded("Add"),
+    "Average": _average,
+    "BatchNormalization": _batch_norm,
+    "Concatenate": _concatenate,
+    "Dense": _dense,
+    "Divide": _folded("Div"),
+    "LayerNormalization": _layer_norm,
+    "Maximum": _folded("Max"),
+    "Minimum": _folded("Min"),
+    "Multiply": _folded("Mul"),
+    "Normalization": _normalization,
+    "Rescaling": _rescaling,
+    "Subtract": _folded("Sub"),
+    "TrueDivide": _folded("Div"),
+    **dict.fromkeys(_NOTHING_AT_INFERENCE, _identity),
+}
+"""By class, of layers and of operations."""
