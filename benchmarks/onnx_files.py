@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-import time
+import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from benchmarks.stopwatch import interleaved_ms
 from sigmaquant.artifact import written_atomically
 
 Float32Array = npt.NDArray[np.float32]
@@ -78,9 +78,7 @@ def top1_percent(
 def interleaved_latency_ms(
     paths: Sequence[Path], sample: Float32Array, threads: int, rounds: int
 ) -> list[float]:
-    """Median time of one run of each file.
-
-    The files take turns, so that what else the machine does falls on all of them alike.
+    """Median time of one run of each file, the files taking turns.
 
     Args:
         paths: files with one input.
@@ -89,11 +87,8 @@ def interleaved_latency_ms(
         rounds: turns of each file.
     """
     sessions = [open_session(path, threads) for path in paths]
-    feeds = [{session.get_inputs()[0].name: sample} for session in sessions]
-    times_ms: list[list[float]] = [[] for _ in paths]
-    for _ in range(_WARM_UP_ROUNDS + rounds):
-        for session, feed, series in zip(sessions, feeds, times_ms, strict=True):
-            begin = time.perf_counter()
-            session.run(None, feed)
-            series.append((time.perf_counter() - begin) * 1e3)
-    return [statistics.median(series[_WARM_UP_ROUNDS:]) for series in times_ms]
+    calls = [
+        functools.partial(session.run, None, {session.get_inputs()[0].name: sample})
+        for session in sessions
+    ]
+    return interleaved_ms(calls, warm_up=_WARM_UP_ROUNDS, rounds=rounds)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -63,6 +63,13 @@ class BenchRow(Frozen):
         objective_gap: how far the plan's summed score lies above the least possible, as a share
             of that.
         predicted_ms: time on a device, by what its profile was calibrated with.
+        reference_value: ``value`` of the integer reference on the same samples.
+        latency_ratio_int8: time of one sample over that of the int8 file, interleaved in one run.
+        ram_bytes: memory that the runtime plans for the network.
+        predicted_ram_bytes: live activations and expanded weights, without any reserve.
+        largest_difference: of an output from the integer reference.
+        layer_cycles: by layer, counted on an emulated processor.
+        predicted_layer_cycles: the same by the cost table.
     """
 
     network: str
@@ -90,6 +97,13 @@ class BenchRow(Frozen):
     nll_nats: float | None = None
     objective_gap: float | None = None
     predicted_ms: dict[str, float] | None = None
+    reference_value: float | None = None
+    latency_ratio_int8: float | None = None
+    ram_bytes: int | None = None
+    predicted_ram_bytes: int | None = None
+    largest_difference: float | None = None
+    layer_cycles: dict[str, int] | None = None
+    predicted_layer_cycles: dict[str, float] | None = None
 
     @property
     def against_float(self) -> float | None:
@@ -119,13 +133,13 @@ class BenchResult(Frozen):
     rows: tuple[BenchRow, ...] = ()
 
     @classmethod
-    def begin(cls, bench: str, command: str, seed: int) -> Self:
-        """A result without rows, on this machine, today."""
+    def begin(cls, bench: str, command: str, seed: int, measured_with: Sequence[str] = ()) -> Self:
+        """A result without rows, on this machine, today; ``measured_with`` are further packages."""
         return cls(
             bench=bench,
             command=command,
             date=_today(),
-            versions=installed_versions(),
+            versions=installed_versions(measured_with),
             hardware=this_machine(),
             seed=seed,
         )
@@ -178,9 +192,9 @@ def all_results(folder: Path = RESULTS_FOLDER) -> Iterator[BenchResult]:
     yield from (BenchResult.load(path) for path in sorted(folder.glob("*.json")))
 
 
-def installed_versions() -> dict[str, str]:
+def installed_versions(further: Sequence[str] = ()) -> dict[str, str]:
     """Versions of Python and of the packages whose speed or numerics show in results."""
-    versions = {name: importlib.metadata.version(name) for name in _MEASURED_WITH}
+    versions = {name: importlib.metadata.version(name) for name in (*_MEASURED_WITH, *further)}
     return {"python": platform.python_version(), **versions}
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.assets import PROJECT_ROOT
 from benchmarks.boards_table import boards_lines
+from benchmarks.deployment.table import deploy_lines
+from benchmarks.emulated_table import emulated_lines
 from benchmarks.results import BenchResult, BenchRow, all_results
 from benchmarks.rivals.table import rivals_lines
 from sigmaquant.artifact import written_atomically
@@ -112,6 +114,8 @@ _SCORES_COLUMNS = ("network", "metric", "samples", "seconds", "as fast as loss",
 
 BODIES: dict[str, Callable[[BenchResult], list[str]]] = {
     "boards": boards_lines,
+    "deploy": deploy_lines,
+    "emulated": emulated_lines,
     "rivals": rivals_lines,
     "scores": _scores_lines,
 }
