@@ -56,7 +56,7 @@ def begin(fresh: BenchResult, folder: Path, resume: bool) -> BenchResult:
 
 
 def _summary(row: BenchRow) -> str:
-    parts = [f"{row.network:10} {row.variant:24} {row.value:6.2f} % ({row.against_float:+.2f})"]
+    parts = [f"{row.network:10} {row.variant:24} {_value(row)}"]
     if row.file_bytes is not None:
         parts.append(f"{row.file_bytes:>9,} bytes")
     if row.latency_ratio_float is not None:
@@ -64,3 +64,9 @@ def _summary(row: BenchRow) -> str:
     if row.nll_nats is not None:
         parts.append(f"NLL {row.nll_nats:.4f}")
     return "  ".join([*parts, f"{sum(row.seconds.values()):7.1f} s"])
+
+
+def _value(row: BenchRow) -> str:
+    if row.against_float is None:
+        return f"{row.value:,.0f} {row.metric}"
+    return f"{row.value:6.2f} % ({row.against_float:+.2f})"
