@@ -25,7 +25,7 @@ from sigmaquant.evaluation import (
     float_run,
     quantized_run,
 )
-from sigmaquant.export.formats import export_program
+from sigmaquant.export.formats import check_stored_bits, export_program
 from sigmaquant.finetune import finetune
 from sigmaquant.layers import ACTIVATION_WIDTHS
 from sigmaquant.lowering import IntegerProgram, load_program, lower, save_program
@@ -81,6 +81,7 @@ class RunStages:
 
     def costs(self) -> CostTable:
         """What every choice costs on the device."""
+        check_stored_bits(self.config.export.format, self.profile)
         table = self.network.table
         return self.folder.stage(
             "costs",
@@ -233,7 +234,8 @@ class RunStages:
         from sigmaquant.export.verification import Verification
 
         settings = self.config.export
-        file, options = settings.file_name, settings.options
+        scratch = {"weight_scratch_bytes": self.profile.reserve.weight_scratch_bytes}
+        file, options = settings.file_name, settings.options.model_copy(update=scratch)
         return self.folder.stage(
             "export",
             "verification.json",

@@ -405,6 +405,6 @@ _HEADS: tuple[Callable[[ProgramBuilder, str], str], ...] = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_case() -> Callable[..., tuple[IntegerProgram, dict[str, np.ndarray]]]:
     return random_program

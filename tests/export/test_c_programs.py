@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from sigmaquant.export.c.compiler import STRICT, Compiler, find_compiler, run_program
 from sigmaquant.export.c.folder import flat_samples, resource, write_files
-from sigmaquant.export.c.model import build_model
+from sigmaquant.export.c.model import Model, build_model
 from sigmaquant.export.c.tails import TAIL_TOLERANCE
 from sigmaquant.export.c.values import stored_values
 from sigmaquant.layers import WIDTHS
@@ -21,8 +23,13 @@ from sigmaquant.lowering.program import Encoding, FloatOperator, IntegerProgram,
 from sigmaquant.lowering.reference import run_reference, trace_reference
 
 Builder = Any
-Check = Callable[[IntegerProgram, dict[str, np.ndarray]], None]
+Batch = dict[str, np.ndarray]
+Check = Callable[..., None]
 
+KINDS_AND_WIDTHS = [
+    *itertools.product(("dot", "dot_one"), WIDTHS),
+    *(("widen", bits) for bits in WIDTHS if bits < 8),
+]
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -49,7 +56,7 @@ def kernels(compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> lis
     folder = tmp_path_factory.mktemp("kernels")
     sources = sorted((Path(inspect.getfile(build_model)).parent / "kernels").glob("*.c"))
     include = Compiler(compiler.command, (*compiler.flags, f"-I{sources[0].parent}"))
-    for kind, bits in itertools.product(("dot", "unpack"), WIDTHS):
+    for kind, bits in KINDS_AND_WIDTHS:
         sources.append(folder / f"sq_{kind}_w{bits}.c")
         sources[-1].write_text(f'#define SQ_BITS {bits}\n#include "sq_{kind}_template.h"\n')
     return include.objects(sources, folder)
@@ -60,54 +67,116 @@ def bits_of(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values).view(f"u{values.itemsize}")
 
 
+def compare(model: Model, program: IntegerProgram, batch: Batch, streamed: bytes) -> None:
+    """Compare every step that a program has written, and its outputs, bit for bit."""
+    expected = trace_reference(program, batch)
+    raw = np.frombuffer(streamed, np.uint8).reshape(len(next(iter(batch.values()))), -1)
+    start = 0
+    for call in model.plan.calls:
+        stored = stored_values(raw[:, start : start + call.output.bytes], call.output)
+        start += call.output.bytes
+        wanted = expected[call.output.value.name].reshape(stored.shape)
+        assert stored.dtype == wanted.dtype
+        if isinstance(call.operator, FloatOperator):
+            assert np.abs(stored - wanted).max() <= TAIL_TOLERANCE
+        else:
+            assert np.array_equal(bits_of(stored), bits_of(wanted)), call.operator.name
+    outputs = np.ascontiguousarray(raw[:, start:]).view(np.float32)
+    wanted = flat_samples(expected, list(program.outputs))
+    assert np.abs(outputs - wanted).max() <= model.manifest.tolerance
+
+
+def streamed(program: list[str | Path], inputs: IntegerProgram, batch: Batch) -> bytes:
+    """What a program writes for the samples."""
+    ended = run_program(program, flat_samples(batch, list(inputs.inputs)).tobytes())
+    assert ended.returncode == 0, ended.stderr.decode()
+    return ended.stdout
+
+
+def write_library(model: Model, program: IntegerProgram, batch: Batch, folder: Path) -> Path:
+    """The library's files, and the program that streams its steps."""
+    write_files(model, folder, batch, run_reference(program, batch))
+    main = folder / "stream.c"
+    main.write_text(resource("host", "stream.c"))
+    return main
+
+
 @pytest.fixture
 def check(compiler: Compiler, kernels: list[Path], tmp_path: Path) -> Check:
     """Compare every step of a program, and its outputs, bit for bit."""
 
-    def compare(program: IntegerProgram, batch: dict[str, np.ndarray]) -> None:
-        model = build_model(program)
-        write_files(model, tmp_path, batch, run_reference(program, batch))
-        main = tmp_path / "stream.c"
-        main.write_text(resource("host", "stream.c"))
+    def check_program(program: IntegerProgram, batch: Batch, weight_scratch_bytes: int = 0) -> None:
+        model = build_model(program, weight_scratch_bytes)
+        main = write_library(model, program, batch, tmp_path)
         compiler.program(main, kernels, tmp_path / "trace", f"-I{tmp_path}", "-DSTREAM_STEPS")
-        samples = flat_samples(batch, list(program.inputs))
-        ended = run_program([tmp_path / "trace"], samples.tobytes())
-        assert ended.returncode == 0, ended.stderr.decode()
-        raw = np.frombuffer(ended.stdout, np.uint8).reshape(len(samples), -1)
-        expected = trace_reference(program, batch)
-        start = 0
-        for call in model.plan.calls:
-            stored = stored_values(raw[:, start : start + call.output.bytes], call.output)
-            start += call.output.bytes
-            wanted = expected[call.output.value.name].reshape(stored.shape)
-            assert stored.dtype == wanted.dtype
-            if isinstance(call.operator, FloatOperator):
-                assert np.abs(stored - wanted).max() <= TAIL_TOLERANCE
-            else:
-                assert np.array_equal(bits_of(stored), bits_of(wanted)), call.operator.name
-        outputs = np.ascontiguousarray(raw[:, start:]).view(np.float32)
-        wanted = flat_samples(expected, list(program.outputs))
-        assert np.abs(outputs - wanted).max() <= model.manifest.tolerance
+        compare(model, program, batch, streamed([tmp_path / "trace"], program, batch))
 
-    return compare
+    return check_program
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_random_networks(
-    random_case: Callable[[int], tuple[IntegerProgram, dict[str, np.ndarray]]],
-    check: Check,
-    seed: int,
-) -> None:
-    check(*random_case(seed))
+RANDOM_NETWORKS = 100
+_SCRATCH_BYTES = (0, 600, 1 << 16)  # for no layer, for some, for all
 
 
-@pytest.mark.parametrize("seed", range(100, 124))
-def test_random_networks_of_random_activation_widths(
-    random_case: Callable[..., tuple[IntegerProgram, dict[str, np.ndarray]]],
-    check: Check,
-    seed: int,
-) -> None:
-    check(*random_case(seed, WIDTHS))
+@dataclass(frozen=True)
+class RandomNetworks:
+    """One program that runs each of many networks."""
+
+    program: Path
+    models: list[Model]
+    cases: list[tuple[IntegerProgram, Batch]]
+
+
+@pytest.fixture(scope="module")
+def random_networks(
+    compiler: Compiler,
+    kernels: list[Path],
+    random_case: Callable[..., tuple[IntegerProgram, Batch]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> RandomNetworks:
+    """Compiled without optimisation, which only the kernels need, and linked once."""
+    root = tmp_path_factory.mktemp("networks")
+    models, cases, sources = [], [], []
+    for seed in range(RANDOM_NETWORKS):
+        program, batch = random_case(seed, WIDTHS if seed % 2 else ())
+        models.append(build_model(program, _SCRATCH_BYTES[seed % len(_SCRATCH_BYTES)]))
+        cases.append((program, batch))
+        folder = root / f"network{seed}"
+        folder.mkdir()
+        write_library(models[-1], program, batch, folder)
+        sources.append(root / f"stream{seed}.c")
+        renamed = f"#define main main{seed}\n#define model_run model_run{seed}\n"
+        sources[-1].write_text(f'{renamed}#include "network{seed}/stream.c"\n')
+    quick = Compiler(compiler.command, (*compiler.flags, "-O0", "-DSTREAM_STEPS"))
+    objects = quick.objects(sources, root)
+    names = [f"main{seed}" for seed in range(RANDOM_NETWORKS)]
+    main = root / "main.c"
+    main.write_text(
+        f"#include <stdlib.h>\nint {'(void), '.join(names)}(void);\n"
+        f"static int (*const mains[])(void) = {{{', '.join(names)}}};\n"
+        "int main(int count, char **arguments)\n"
+        "{ return count < 2 ? 1 : mains[atoi(arguments[1])](); }\n"
+    )
+    compiler.program(main, [*objects, *kernels], root / "all")
+    return RandomNetworks(root / "all", models, cases)
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_NETWORKS))
+def test_random_networks(random_networks: RandomNetworks, seed: int) -> None:
+    """Half of them with activations of random widths; with scratch for weights and without."""
+    program, batch = random_networks.cases[seed]
+    written = streamed([random_networks.program, str(seed)], program, batch)
+    compare(random_networks.models[seed], program, batch, written)
+
+
+def test_random_networks_have_all_there_is(random_networks: RandomNetworks) -> None:
+    """All kernels of the library but a softmax's, and convolutions of every width."""
+    used = set().union(*(model.manifest.kernels for model in random_networks.models))
+    folder = Path(inspect.getfile(build_model)).parent / "kernels"
+    declared = set(re.findall(r"^void (sq_\w+)\(", (folder / "sq_kernels.h").read_text(), re.M))
+    assert declared - used <= {"sq_softmax"}
+    widths = {pair for model in random_networks.models for pair in model.widths}
+    assert {pair for pair in KINDS_AND_WIDTHS if pair[0] != "dot_one"} <= widths
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
@@ -123,6 +192,34 @@ def test_layers_of_every_width(builder: Callable[..., Builder], check: Check, bi
         build.dequantize(build.linear(flat, 3, bits)), build.linear(flat, 4, bits, to_float=True)
     )
     check(program, build.batch(2))
+
+
+@pytest.mark.parametrize("bits", [5, 6, 7])
+def test_weights_are_unpacked_first_where_it_pays_and_they_fit(
+    builder: Callable[..., Builder], check: Check, bits: int
+) -> None:
+    """Groups with an odd number of rows, whose length is no multiple of a block or of four."""
+    build = builder(bits)
+    value = build.convolution(build.quantize(build.input((6, 6, 5))), 9, bits=bits, groups=3)
+    program = build.program(build.dequantize(value))
+    size_bytes = 3 * 4 * 5  # a group's rows, in words of four weights
+    check(program, build.batch(2), size_bytes)
+    widened = {("dot", 8), ("widen", bits)}
+    assert set(build_model(program, size_bytes).widths) == widened
+    assert set(build_model(program, size_bytes - 1).widths) == {("dot", bits), ("widen", bits)}
+    model = build_model(program, 10 * size_bytes)
+    assert model.manifest.scratch_bytes == size_bytes + 2 * 2 * 20  # and two gathered columns
+
+
+@pytest.mark.parametrize(("bits", "size"), [(4, 5), (8, 5), (5, 3)])
+def test_weights_are_left_packed_where_it_does_not_pay(
+    builder: Callable[..., Builder], bits: int, size: int
+) -> None:
+    """At other widths, and for fewer than 16 places."""
+    build = builder(bits)
+    value = build.convolution(build.quantize(build.input((6, size, size))), 4, bits=bits)
+    model = build_model(build.program(build.dequantize(value)), 1 << 16)
+    assert model.widths == (("dot", bits),)
 
 
 def test_grouped_and_dilated_convolutions(builder: Callable[..., Builder], check: Check) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from sigmaquant.calibration.batches import as_batch
-from sigmaquant.errors import ConfigError, DataError
-from sigmaquant.export.formats import FORMATS, FormatOptions, format_named
+from sigmaquant.devices import load_profile
+from sigmaquant.errors import ConfigError, DataError, DeviceError
+from sigmaquant.export.formats import FORMATS, FormatOptions, check_stored_bits, format_named
 from sigmaquant.export.tflite.options import TfliteOptions
 from sigmaquant.lowering import lower
 from sigmaquant.stages import check_exportable, export, random_inputs
@@ -66,3 +67,13 @@ def test_options_reach_the_file(tmp_path: Path) -> None:
 def test_networks_are_tried_before_any_work(name: str) -> None:
     pytest.importorskip(_RUNTIMES[name])
     check_exportable(nets.captured("resnet"), name, FormatOptions())
+
+
+def test_a_profile_that_counts_fewer_bits_than_the_library_stores_is_refused() -> None:
+    profile = load_profile("mpic")
+    check_stored_bits("c", profile)
+    narrow = profile.activation_storage.model_copy(update={"bits": {3: 3, 8: 8}})
+    promising = profile.model_copy(update={"activation_storage": narrow})
+    check_stored_bits("onnx", promising)
+    with pytest.raises(DeviceError, match=r"mpic counts .* 3 bits as 3 bits .* put 3 = 4 in bits"):
+        check_stored_bits("c", promising)

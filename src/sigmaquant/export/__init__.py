@@ -171,7 +171,10 @@ def export_tflm(
 
 
 def export_c(
-    program: IntegerProgram, path: str | Path, verify_inputs: Mapping[str, npt.NDArray[Any]]
+    program: IntegerProgram,
+    path: str | Path,
+    verify_inputs: Mapping[str, npt.NDArray[Any]],
+    weight_scratch_bytes: int = 0,
 ) -> Verification:
     """Write the program as a C99 library whose results on this machine have been verified.
 
@@ -181,6 +184,8 @@ def export_c(
         program: what to export.
         path: the folder; it appears only after it has passed. An earlier export is replaced.
         verify_inputs: (batch, *shape) float32 for each input of the program; real data is best.
+        weight_scratch_bytes: RAM that one layer's weights may be unpacked to, where that is faster;
+            of a device it is ``reserve.weight_scratch_bytes``.
 
     Raises:
         UnsupportedError: an operator that no kernel computes exactly.
@@ -194,7 +199,7 @@ def export_c(
     from sigmaquant.export.c.verify import unverified, verify_c
     from sigmaquant.lowering.reference import checked_inputs, run_reference
 
-    model = build_model(program)
+    model = build_model(program, weight_scratch_bytes)
     inputs = checked_inputs(program, verify_inputs)
     with new_folder(path) as folder:
         write_files(model, folder, inputs, run_reference(program, inputs))

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
+import pydantic
 
 from sigmaquant.artifact import Frozen
-from sigmaquant.errors import ConfigError
+from sigmaquant.errors import ConfigError, DeviceError
 from sigmaquant.export import (
     export_c,
     export_onnx,
@@ -23,9 +24,11 @@ from sigmaquant.export import (
     export_tflm,
 )
 from sigmaquant.export.tflite.options import MicroOptions, TfliteOptions
+from sigmaquant.layers import container_bits
 from sigmaquant.lowering.program import IntegerProgram
 
 if TYPE_CHECKING:
+    from sigmaquant.devices import DeviceProfile
     from sigmaquant.export.c.compiler import Compiler
     from sigmaquant.export.verification import Verification
 
@@ -38,9 +41,14 @@ class FormatOptions(Frozen):
     """The options of those formats that have some; each reads only its own.
 
     Files for TensorFlow Lite Micro have the interface that is asked for in ``tflite``.
+
+    Attributes:
+        tflite: of TensorFlow Lite files.
+        weight_scratch_bytes: of C libraries, see ``export_c``.
     """
 
     tflite: TfliteOptions = TfliteOptions()
+    weight_scratch_bytes: pydantic.NonNegativeInt = 0
 
     @property
     def tflm(self) -> MicroOptions:
@@ -92,6 +100,23 @@ def runtime_of(name: str, options: FormatOptions) -> str | None:
     tools and kernels, so there the device's profile says what widths cost, unless it is told.
     """
     return {"tflite": f"litert-{options.tflite.variant}", "tflm": "tflm"}.get(name)
+
+
+def check_stored_bits(name: str, profile: DeviceProfile) -> None:
+    """Refuse a profile that counts less RAM for activations than files of this format take.
+
+    Raises:
+        DeviceError: names the width, and what the profile has to say.
+    """
+    if name != "c":
+        return
+    for width, bits in profile.activation_storage.bits.items():
+        if bits < container_bits(width):
+            raise DeviceError(
+                f"{profile.name} counts activations of {width} bits as {bits} bits of RAM, and the "
+                f"C library stores each in {container_bits(width)}: put {width} = "
+                f"{container_bits(width)} in bits of [activation_storage]"
+            )
 
 
 def export_program(
@@ -208,9 +233,9 @@ def _open_tflm(path: Path) -> Runner:
 
 
 def _export_c(
-    program: IntegerProgram, path: Path, inputs: Arrays, _: FormatOptions
+    program: IntegerProgram, path: Path, inputs: Arrays, options: FormatOptions
 ) -> Verification:
-    return export_c(program, path, inputs)
+    return export_c(program, path, inputs, options.weight_scratch_bytes)
 
 
 def _check_c(program: IntegerProgram, _: Arrays, __: FormatOptions) -> None:

@@ -10,6 +10,7 @@ operators and widths that it uses, and a program that checks the library against
 - ``tails``: the softmax that may end a network.
 - ``arena``: where each buffer lies in memory.
 - ``literals``: numbers and tables as C text.
+- ``multipliers``: what a requantization multiplies by, as a word.
 - ``calls``, ``layers``: one writer for each operator; those with weights are in ``layers``.
 - ``records``, ``sheet``: what the writers share.
 - ``model``: puts them together.

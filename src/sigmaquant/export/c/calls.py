@@ -13,9 +13,10 @@ from sigmaquant.errors import UnsupportedError
 from sigmaquant.export.c.layers import write_convolution, write_linear
 from sigmaquant.export.c.layout import Order, copy_order, joined_order
 from sigmaquant.export.c.literals import float32, record, vector
+from sigmaquant.export.c.multipliers import multipliers_of
 from sigmaquant.export.c.records import encoding_of, range_of, window_of
 from sigmaquant.export.c.schedule import Call, Rearrange, Tensor
-from sigmaquant.export.c.sheet import Sheet, multiplier_words
+from sigmaquant.export.c.sheet import Sheet
 from sigmaquant.export.c.values import BYTE_BITS
 from sigmaquant.lowering.arithmetic import (
     add_ratios,
@@ -215,15 +216,17 @@ def _global_average(sheet: Sheet, _: GlobalAverage, call: Call) -> None:
 def _average(
     sheet: Sheet, call: Call, window: dict[str, int], multiplier: npt.NDArray[np.float32]
 ) -> None:
-    (word,) = multiplier_words(np.reshape(multiplier, 1))
+    source = encoding_of(call.inputs[0])
+    reach = window["kernel_height"] * window["kernel_width"] * source.highest
+    multipliers = multipliers_of(np.reshape(multiplier, 1), np.array([reach]))
     pool = sheet.record(
         "sq_average",
         {
             "window": record(window),
-            "multiplier": f"{word}u",
-            "zero_point": encoding_of(call.inputs[0]).zero_point,
+            "multiplier": f"{multipliers.words[0]}u",
+            "zero_point": source.zero_point,
             "bits": call.inputs[0].bits,
-            "range": range_of(call.output),
+            "range": range_of(call.output, multipliers),
         },
     )
     sheet.needs("sq_requantize", "sq_values")

@@ -40,8 +40,13 @@ class Model:
     widths: tuple[tuple[str, int], ...]
 
 
-def build_model(program: IntegerProgram) -> Model:
+def build_model(program: IntegerProgram, weight_scratch_bytes: int = 0) -> Model:
     """The program as C text.
+
+    Args:
+        program: what it computes.
+        weight_scratch_bytes: RAM that one layer's weights may be unpacked to, where that is faster;
+            of a device it is ``reserve.weight_scratch_bytes``.
 
     Raises:
         UnsupportedError: an operator that no kernel computes exactly; names it and its place.
@@ -50,7 +55,7 @@ def build_model(program: IntegerProgram) -> Model:
     arena = plan_arena(plan)
     parameters = parameter_names(plan)
     places = {name: f"arena + {offset}" for name, offset in arena.offsets.items()}
-    sheet = Sheet({**places, **parameters})
+    sheet = Sheet({**places, **parameters}, weight_scratch_bytes)
     statements: list[str] = []
     for index, call in enumerate(plan.calls):
         write_call(sheet, call)

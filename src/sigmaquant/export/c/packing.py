@@ -1,8 +1,9 @@
 """Signed integers of b bits packed at exact density: 32 weights in b words of 32 bits.
 
 The format is that of ``kernels/sq_packing.h``, which says why: a word's halves hold the two weights
-of a pair at the same place, so that one AND gives both operands of a dual multiply-accumulate.
-Blocks of 32 weights have no gaps; the weights behind the last block of a row take whole words.
+of a pair at the same place, so that one AND gives both operands of a dual multiply-accumulate. Of
+each four weights the first and the third are a pair, then the second and the fourth. Blocks of 32
+weights have no gaps; the weights behind the last block of a row take whole words.
 """
 
 from __future__ import annotations
@@ -25,15 +26,27 @@ def row_words(length: int, bits: int) -> int:
     >>> row_words(64, 3), row_words(27, 8), row_words(9, 2)
     (6, 7, 1)
     """
-    tail_pairs = -(-(length % BLOCK) // 2)
+    fours, rest = divmod(length % BLOCK, 4)
+    tail_pairs = 2 * fours + min(rest, 2)
     return length // BLOCK * bits + -(-tail_pairs // (_HALF_BITS // bits))
+
+
+def gathered_elements(length: int, bits: int) -> int:
+    """How many elements the words of a row of that many weights have room for.
+
+    >>> gathered_elements(64, 3), gathered_elements(63, 3)
+    (64, 72)
+    """
+    blocks = length // BLOCK
+    tail_words = row_words(length, bits) - blocks * bits
+    return blocks * BLOCK + 2 * tail_words * (_HALF_BITS // bits)
 
 
 def pack_matrix(values: Int8Array, bits: int) -> UInt32Array:
     """(rows, length) weights to words: rows in pairs, interleaved word by word; see ``sq_matrix``.
 
     >>> pack_matrix(np.array([[1, -1], [0, 1]], np.int8), 8)
-    array([8323201, 8454272], dtype=uint32)
+    array([32641, 33152], dtype=uint32)
     """
     packed = [pack_row(row, bits) for row in values]
     pairs = [np.stack(packed[i : i + 2], axis=1).reshape(-1) for i in range(0, len(packed), 2)]
@@ -48,14 +61,16 @@ def pack_row(values: Int8Array, bits: int) -> UInt32Array:
     assert in_range, f"values beyond {bits} bits"
     whole = len(values) // BLOCK * BLOCK
     blocks = _pairs(shifted[:whole]).reshape(-1, _PAIRS)
-    tail = _pairs(np.pad(shifted[whole:], (0, len(values) % 2)))
+    tail = _pairs(np.pad(shifted[whole:], (0, -len(values) % 4)))
+    if len(values) % 4 == 1:
+        tail = tail[:-1]
     return np.concatenate([_pack_blocks(blocks, bits).reshape(-1), _pack_fields(tail, bits)])
 
 
 def _pairs(shifted: npt.NDArray[np.int64]) -> UInt32Array:
-    """Neighbours as the halves of a word."""
-    low, high = shifted.reshape(-1, 2).T
-    return (low | high << _HALF_BITS).astype(np.uint32)
+    """The first and the third of each four as the halves of a word, then the second and fourth."""
+    low, high = shifted.reshape(-1, 2, 2).transpose(1, 0, 2)
+    return (low | high << _HALF_BITS).astype(np.uint32).reshape(-1)
 
 
 def _pack_fields(pairs: UInt32Array, bits: int) -> UInt32Array:
@@ -101,6 +116,7 @@ def unpack_row(words: UInt32Array, length: int, bits: int) -> Int8Array:
     pairs = [_unpack_block(words[i * bits : (i + 1) * bits], bits) for i in range(whole)]
     pairs.append(_unpack_fields(words[whole * bits :], bits))
     flat = np.concatenate(pairs)
+    flat = np.pad(flat, (0, len(flat) % 2)).reshape(-1, 2)
     halves = np.stack([flat & np.uint32(0xFFFF), flat >> np.uint32(_HALF_BITS)], axis=1)
     return (halves.reshape(-1)[:length].astype(np.int64) - (1 << (bits - 1))).astype(np.int8)
 

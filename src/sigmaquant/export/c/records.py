@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sigmaquant.export.c.literals import vector
+from sigmaquant.export.c.multipliers import Multipliers
 from sigmaquant.export.c.schedule import Call, Tensor
 from sigmaquant.lowering.program import Encoding
 
@@ -22,10 +23,10 @@ def encoding_of(tensor: Tensor) -> Encoding:
     return tensor.value.encoding
 
 
-def range_of(tensor: Tensor) -> str:
-    """The initialiser of a ``sq_range``."""
+def range_of(tensor: Tensor, multipliers: Multipliers) -> str:
+    """The initialiser of a ``sq_range`` for results of these multipliers."""
     encoding = encoding_of(tensor)
-    return vector((encoding.zero_point, encoding.highest, tensor.bits))
+    return vector((encoding.zero_point, encoding.highest, tensor.bits, int(multipliers.regular)))
 
 
 def window_of(

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from sigmaquant.export.c import literals
@@ -21,6 +20,7 @@ class Sheet:
 
     Attributes:
         places: C expression of each buffer's address.
+        weight_scratch_bytes: scratch memory that a layer's weights may be unpacked to.
         definitions: tables and records, in order.
         statements: of the function that runs the network.
         kernels: how often each kernel is called.
@@ -31,6 +31,7 @@ class Sheet:
     """
 
     places: Mapping[str, str]
+    weight_scratch_bytes: int = 0
     definitions: list[str] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
     kernels: Counter[str] = field(default_factory=Counter)
@@ -59,7 +60,7 @@ class Sheet:
         return f"&{self._names[key]}"
 
     def for_width(self, kind: str, bits: int) -> str:
-        """The name of a kernel that is made for one width: ``dot`` or ``unpack``."""
+        """The name of a kernel that is made for one width: ``dot``, ``dot_one`` or ``widen``."""
         self.widths.add((kind, bits))
         return f"sq_{kind}_w{bits}"
 
@@ -83,21 +84,3 @@ class Sheet:
         assert not offset or tensor.bits == BYTE_BITS, tensor.buffer
         address = self.places[tensor.buffer]
         return f"{address} + {offset}" if offset else address
-
-
-def multiplier_words(multipliers: npt.ArrayLike) -> npt.NDArray[np.uint32]:
-    """float32 multipliers as the kernels take them; see ``sq_matrix``.
-
-    Each is M * 2^(7 - shift) with a mantissa M of 24 bits. Shifts beyond 0 .. 127 are limited,
-    which changes nothing: such products round to 0 or exceed every encoding.
-
-    >>> [hex(word) for word in multiplier_words([0.5, 0.0])]
-    ['0x4000001f', '0x4000007f']
-    """
-    mantissas, exponents = np.frexp(np.asarray(multipliers, np.float32).astype(np.float64))
-    assert np.all(np.isfinite(mantissas) & (mantissas >= 0)), "multipliers are not negative"
-    zero = mantissas == 0
-    words = np.where(zero, 2.0**23, mantissas * 2.0**24).astype(np.uint32)
-    shifts = np.where(zero, 127, np.clip(31 - exponents.astype(np.int64), 0, 127))
-    packed: npt.NDArray[np.uint32] = words << np.uint32(7) | shifts.astype(np.uint32)
-    return packed

@@ -1,3 +1,4 @@
+#include "sq_multiply.h"
 #include "sq_panel.h"
 #include "sq_requantize.h"
 
@@ -30,9 +31,9 @@ static void sq_gather(const sq_convolution *layer, const uint8_t *input, int32_t
     }
 }
 
-/* All rows of a group at the places of a panel. The first place's outputs begin at value
- * `target`, the next one's `stride` behind. */
-static void sq_convolve_panel(const sq_matrix *matrix, const sq_panel *panel,
+/* All rows of a group at the first `places` places of a panel. The first place's outputs begin at
+ * value `target`, the next one's `stride` behind. */
+static void sq_convolve_panel(const sq_matrix *matrix, const sq_panel *panel, int32_t places,
                               const sq_range *range, int32_t stride, uint8_t *output,
                               int32_t target)
 {
@@ -40,11 +41,44 @@ static void sq_convolve_panel(const sq_matrix *matrix, const sq_panel *panel,
     for (int32_t first = 0; first < matrix->rows; first += SQ_ROWS) {
         const int32_t left = matrix->rows - first;
         const int32_t count = left < SQ_ROWS ? left : SQ_ROWS;
-        matrix->dot(matrix, first, count, panel, accumulators);
-        for (int32_t column = 0; column < panel->columns; column++)
+        sq_multiply(matrix, first, count, panel, accumulators);
+        for (int32_t column = 0; column < places; column++)
             sq_requantize(accumulators + column * SQ_ROWS, count, matrix->multipliers + first,
                           range, output, target + column * stride + first);
     }
+}
+
+/* The weights of a group as 8-bit ones. */
+static void sq_widen_matrix(sq_matrix *matrix, uint32_t *target)
+{
+    const uint32_t *words = matrix->words;
+    const int32_t row_words = (matrix->length + 3) / 4;
+    matrix->words = target;
+    for (int32_t row = 0; row < matrix->rows; row += 2) {
+        const int32_t rows = row + 1 < matrix->rows ? 2 : 1;
+        for (int32_t i = 0; i < rows; i++)
+            matrix->widen(words + i, matrix->length, rows, target + i);
+        words += rows * matrix->row_words;
+        target += rows * row_words;
+    }
+    matrix->row_words = row_words;
+    matrix->bits = 8;
+    matrix->widen = 0;
+}
+
+/* Gathers the inputs of up to panel->columns places; returns how many there are. */
+static int32_t sq_fill_panel(const sq_convolution *layer, const uint8_t *input, int32_t channel,
+                             int32_t place, sq_panel *panel)
+{
+    const int32_t left = layer->window.output_height * layer->window.output_width - place;
+    const int32_t places = left < panel->columns ? left : panel->columns;
+    for (int32_t column = 0; column < places; column++) {
+        sq_cursor cursor;
+        sq_begin_column(&cursor, panel, column, layer->bits);
+        sq_gather(layer, input, channel, place + column, &cursor);
+        sq_end_column(&cursor, panel, column);
+    }
+    return places;
 }
 
 void sq_convolve(const sq_convolution *layer, const uint8_t *input, uint8_t *output,
@@ -52,25 +86,22 @@ void sq_convolve(const sq_convolution *layer, const uint8_t *input, uint8_t *out
 {
     const sq_window *window = &layer->window;
     const int32_t places = window->output_height * window->output_width;
-    const int32_t filters = layer->matrix.rows * layer->groups;
-    sq_matrix matrix = layer->matrix;
-    sq_panel panel = {scratch, SQ_COLUMNS, {0, 0}};
-    sq_cursor cursor;
+    const int32_t rows = layer->matrix.rows, filters = rows * layer->groups;
+    const int32_t fours = (layer->matrix.length + 3) / 4;
+    uint32_t *widened = (uint32_t *)(void *)(scratch + layer->columns * fours * 4);
+    sq_panel panel = {scratch, layer->columns, {0, 0}};
     for (int32_t group = 0; group < layer->groups; group++) {
         const int32_t channel = group * (window->channels / layer->groups);
-        const int32_t target = group * matrix.rows;
-        for (int32_t place = 0; place < places; place += SQ_COLUMNS) {
-            panel.columns = place + 1 < places ? SQ_COLUMNS : 1;
-            for (int32_t column = 0; column < panel.columns; column++) {
-                sq_begin_column(&cursor, &panel, column, layer->bits);
-                sq_gather(layer, input, channel, place + column, &cursor);
-                panel.sums[column] = cursor.sum;
-            }
-            sq_convolve_panel(&matrix, &panel, &layer->range, filters, output,
-                              target + place * filters);
+        sq_matrix matrix = layer->matrix;
+        matrix.words += group * layer->group_words;
+        matrix.bias += group * rows;
+        matrix.multipliers += group * rows;
+        if (layer->widened_words != 0)
+            sq_widen_matrix(&matrix, widened);
+        for (int32_t place = 0; place < places; place += layer->columns) {
+            const int32_t count = sq_fill_panel(layer, input, channel, place, &panel);
+            sq_convolve_panel(&matrix, &panel, count, &layer->range, filters, output,
+                              group * rows + place * filters);
         }
-        matrix.words += layer->group_words;
-        matrix.bias += matrix.rows;
-        matrix.multipliers += matrix.rows;
     }
 }

@@ -2,155 +2,317 @@
 #include "sq_requantize.h"
 #include "sq_values.h"
 
-/* Where the inputs of a place begin, tap by tap; padding reads `zeros`. */
-static void sq_find_taps(const sq_window *w, const uint8_t *input, int32_t place,
-                         const uint8_t *zeros, const uint8_t **taps)
-{
-    const int32_t y = place / w->output_width * w->stride_y - w->top;
-    const int32_t x = place % w->output_width * w->stride_x - w->left;
-    const int32_t end = x + w->kernel_width * w->dilation_x;
-    const int32_t step = w->dilation_x * w->channels;
-    const int32_t inside = x >= 0 && end - w->dilation_x < w->width;
-    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int32_t row = y + ky * w->dilation_y;
-        const int32_t hit = row >= 0 && row < w->height;
-        int32_t tap = (row * w->width + x) * w->channels;
-        if (hit && inside) {
-            for (int32_t kx = w->kernel_width; kx > 0; kx--) {
-                *taps++ = input + tap;
-                tap += step;
-            }
-        } else {
-            for (int32_t column = x; column < end; column += w->dilation_x) {
-                *taps++ = hit && column >= 0 && column < w->width ? input + tap : zeros;
-                tap += step;
-            }
-        }
-    }
-}
+#define SQ_3X3 9 /* taps of most kernels, for which the loop over them is written out */
 
-/* As sq_find_taps for a packed input, whose values go to `values`. */
-static void sq_unpack_taps(const sq_depthwise *layer, const uint8_t *input, int32_t place,
-                           const uint8_t *zeros, uint8_t *values, const uint8_t **taps)
-{
-    const sq_window *w = &layer->window;
-    const int32_t y = place / w->output_width * w->stride_y - w->top;
-    const int32_t x = place % w->output_width * w->stride_x - w->left;
-    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int32_t row = y + ky * w->dilation_y;
-        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-            const int32_t column = x + kx * w->dilation_x;
-            const int32_t first = (row * w->width + column) * w->channels;
-            if (row >= 0 && row < w->height && column >= 0 && column < w->width) {
-                sq_load_values(input, first, w->channels, layer->bits, values);
-                *taps++ = values;
-                values += w->channels;
-            } else {
-                *taps++ = zeros;
-            }
-        }
-    }
-}
-
-/* Sums of four channels. */
+/* A block of channels, and what is in scratch for it. */
 typedef struct {
-    int32_t s0, s1, s2, s3;
-} sq_quad;
+    const sq_depthwise *layer;
+    int32_t channel, channels; /* its first and their number */
+    int32_t count;             /* of taps */
+    const uint8_t **taps;      /* where the inputs of each begin; padding has its own */
+    int16_t *weights;          /* by fours of channels, then taps: first, third, second, fourth */
+    uint8_t *padding, *values;
+} sq_channels;
 
-/* Modulo 2^32, as the bias, which is less a multiple of the weights, may need. */
-SQ_INLINE int32_t sq_wrapped_sum(int32_t left, int32_t right)
+/* Where the weight of channel `i` and the first tap is; those of the next taps are 4 apart. */
+SQ_INLINE int16_t *sq_weights_of(const sq_channels *block, int32_t i)
 {
-    return (int32_t)((uint32_t)left + (uint32_t)right);
+    const int32_t place = (i & 1) * 2 + (i >> 1 & 1);
+    return block->weights + (i >> 2) * 4 * block->count + place;
 }
 
-/* What one tap adds to four channels. */
-SQ_INLINE void sq_add_tap(sq_quad *sums, const uint8_t *x, const int8_t *weights)
+/* The weights of a block as 16-bit numbers. */
+static void sq_spread_weights(const sq_channels *block, const uint32_t *words)
+{
+    for (int32_t i = 0; i < block->channels; i++) {
+        int16_t *target = sq_weights_of(block, i);
+        int32_t index = i;
+        for (int32_t tap = block->count; tap > 0; tap--) {
+            const uint32_t byte = words[index >> 2] >> (8 * (index & 3)) & 0xFFu;
+            *target = (int16_t)((int32_t)byte - 128);
+            target += 4;
+            index += block->channels;
+        }
+    }
+}
+
+/* Finds the inputs of the place (y, x) of the input, tap by tap. */
+SQ_NOINLINE void sq_find_taps(const sq_channels *block, const uint8_t *input, int32_t y, int32_t x)
+{
+    const sq_window *w = &block->layer->window;
+    const uint8_t **tap = block->taps;
+    const int32_t step = w->dilation_x * w->channels;
+    for (int32_t ky = w->kernel_height; ky > 0; ky--) {
+        /* As if the image had no width where the row is outside. */
+        const uint32_t width = y >= 0 && y < w->height ? (uint32_t)w->width : 0;
+        int32_t first = (y * w->width + x) * w->channels + block->channel;
+        int32_t column = x;
+        for (int32_t kx = w->kernel_width; kx > 0; kx--) {
+            *tap++ = (uint32_t)column < width ? input + first : block->padding;
+            column += w->dilation_x;
+            first += step;
+        }
+        y += w->dilation_y;
+    }
+}
+
+/* The same for a packed input, whose values go to bytes. */
+SQ_NOINLINE void sq_unpack_taps(const sq_channels *block, const uint8_t *input, int32_t y, int32_t x)
+{
+    const sq_window *w = &block->layer->window;
+    uint8_t *values = block->values;
+    int32_t tap = 0;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++, y += w->dilation_y) {
+        int32_t column = x;
+        for (int32_t kx = 0; kx < w->kernel_width; kx++, column += w->dilation_x) {
+            const int32_t first = (y * w->width + column) * w->channels + block->channel;
+            block->taps[tap] = block->padding;
+            if (y >= 0 && y < w->height && column >= 0 && column < w->width) {
+                sq_load_values(input, first, block->channels, block->layer->bits, values);
+                block->taps[tap] = values;
+                values += block->channels;
+            }
+            tap++;
+        }
+    }
+}
+
+#if SQ_DSP
+
+#define SQ_TAP_MACS(X, W02, W13)                                                                  \
+    "uxtb16 %[x02], %[" X "]\n\t"                                                                 \
+    "uxtb16 %[" X "], %[" X "], ror #8\n\t"                                                       \
+    "smlabb %[s0], %[x02], %[" W02 "], %[s0]\n\t"                                                 \
+    "smlatt %[s2], %[x02], %[" W02 "], %[s2]\n\t"                                                 \
+    "smlabb %[s1], %[" X "], %[" W13 "], %[s1]\n\t"                                               \
+    "smlatt %[s3], %[" X "], %[" W13 "], %[s3]\n\t"
+
+/* All loads of two taps: in a row, or, on a core that issues two instructions at once, among the
+ * products. */
+#if SQ_DUAL_ISSUE
+#define SQ_TWO_TAPS                                                                               \
+    "ldr %[x], [%[taps]], #4\n\t"                                                                 \
+    "ldr %[y], [%[taps]], #4\n\t"                                                                 \
+    "ldr %[x], [%[x], %[offset]]\n\t"                                                             \
+    "ldrd %[w02], %[w13], [%[weights]], #8\n\t"                                                   \
+    "uxtb16 %[x02], %[x]\n\t"                                                                     \
+    "ldr %[y], [%[y], %[offset]]\n\t"                                                             \
+    "uxtb16 %[x], %[x], ror #8\n\t"                                                               \
+    "ldrd %[v02], %[v13], [%[weights]], #8\n\t"                                                   \
+    "smlabb %[s0], %[x02], %[w02], %[s0]\n\t"                                                     \
+    "smlatt %[s2], %[x02], %[w02], %[s2]\n\t"                                                     \
+    "uxtb16 %[x02], %[y]\n\t"                                                                     \
+    "smlabb %[s1], %[x], %[w13], %[s1]\n\t"                                                       \
+    "uxtb16 %[y], %[y], ror #8\n\t"                                                               \
+    "smlatt %[s3], %[x], %[w13], %[s3]\n\t"                                                       \
+    "smlabb %[s0], %[x02], %[v02], %[s0]\n\t"                                                     \
+    "smlatt %[s2], %[x02], %[v02], %[s2]\n\t"                                                     \
+    "smlabb %[s1], %[y], %[v13], %[s1]\n\t"                                                       \
+    "smlatt %[s3], %[y], %[v13], %[s3]\n\t"
+#else
+#define SQ_TWO_TAPS                                                                               \
+    "ldr %[x], [%[taps]], #4\n\t"                                                                 \
+    "ldr %[y], [%[taps]], #4\n\t"                                                                 \
+    "ldr %[w02], [%[weights]], #4\n\t"                                                            \
+    "ldr %[x], [%[x], %[offset]]\n\t"                                                             \
+    "ldr %[w13], [%[weights]], #4\n\t"                                                            \
+    "ldr %[y], [%[y], %[offset]]\n\t"                                                             \
+    "ldr %[v02], [%[weights]], #4\n\t"                                                            \
+    "ldr %[v13], [%[weights]], #4\n\t"                                                            \
+    SQ_TAP_MACS("x", "w02", "w13") SQ_TAP_MACS("y", "v02", "v13")
+#endif
+
+#endif
+
+/* What one tap adds to four channels, `offset` behind it; goes on to the next tap. */
+SQ_INLINE void sq_add_tap(sq_quad *sums, const uint8_t *const **taps, int32_t offset,
+                          const int16_t **weights)
 {
 #if SQ_DSP
-    uint32_t values, factors;
-    memcpy(&values, x, sizeof values);
-    memcpy(&factors, weights, sizeof factors);
-    const int16x2_t x02 = (int16x2_t)__uxtb16(values), w02 = __sxtb16((int8x4_t)factors);
-    const int16x2_t x13 = (int16x2_t)sq_odd_bytes(values);
-    const int16x2_t w13 = (int16x2_t)sq_odd_signed_bytes(factors);
-    sums->s0 = __smlabb(x02, w02, sums->s0);
-    sums->s1 = __smlabb(x13, w13, sums->s1);
-    sums->s2 = __smlatt(x02, w02, sums->s2);
-    sums->s3 = __smlatt(x13, w13, sums->s3);
-    sq_keep_order();
-#else
-    sums->s0 = sq_wrapped_sum(sums->s0, x[0] * weights[0]);
-    sums->s1 = sq_wrapped_sum(sums->s1, x[1] * weights[1]);
-    sums->s2 = sq_wrapped_sum(sums->s2, x[2] * weights[2]);
-    sums->s3 = sq_wrapped_sum(sums->s3, x[3] * weights[3]);
+    uint32_t x, x02, w02, w13;
+    __asm__ volatile("ldr %[x], [%[taps]], #4\n\t"
+                     "ldr %[w02], [%[weights]], #4\n\t"
+                     "ldr %[x], [%[x], %[offset]]\n\t"
+                     "ldr %[w13], [%[weights]], #4\n\t" SQ_TAP_MACS("x", "w02", "w13")
+                     : [s0] "+r"(sums->s0), [s1] "+r"(sums->s1), [s2] "+r"(sums->s2),
+                       [s3] "+r"(sums->s3), [taps] "+r"(*taps), [weights] "+r"(*weights),
+                       [x] "=&r"(x), [x02] "=&r"(x02), [w02] "=&r"(w02), [w13] "=&r"(w13)
+                     : [offset] "r"(offset)
+                     : "memory");
+#else /* modulo 2^32, which the bias, less a product, may need */
+    const uint8_t *x = *(*taps)++ + offset;
+    const int16_t *w = *weights;
+    *weights += 4;
+    sums->s0 = (int32_t)((uint32_t)sums->s0 + (uint32_t)(x[0] * w[0]));
+    sums->s1 = (int32_t)((uint32_t)sums->s1 + (uint32_t)(x[1] * w[2]));
+    sums->s2 = (int32_t)((uint32_t)sums->s2 + (uint32_t)(x[2] * w[1]));
+    sums->s3 = (int32_t)((uint32_t)sums->s3 + (uint32_t)(x[3] * w[3]));
 #endif
 }
 
-/* Four channels from `channel` on, three taps at a time: kernels have mostly 3 x 3. */
-static void sq_sum_four(const sq_depthwise *layer, const uint8_t *const *taps, int32_t count,
-                        const int8_t *weights, int32_t channel, int32_t *accumulators)
+/* The same for two taps. */
+SQ_INLINE void sq_add_two_taps(sq_quad *sums, const uint8_t *const **taps, int32_t offset,
+                               const int16_t **weights)
 {
-    const int32_t channels = layer->window.channels;
-    const int32_t *bias = layer->bias + channel;
-    sq_quad sums = {bias[0], bias[1], bias[2], bias[3]};
-    weights += channel;
-    for (; count >= 3; count -= 3) {
-        sq_add_tap(&sums, taps[0] + channel, weights);
-        sq_add_tap(&sums, taps[1] + channel, weights + channels);
-        sq_add_tap(&sums, taps[2] + channel, weights + 2 * channels);
-        taps += 3;
-        weights += 3 * channels;
-    }
-    for (; count > 0; count--) {
-        sq_add_tap(&sums, *taps++ + channel, weights);
-        weights += channels;
-    }
-    accumulators[0] = sums.s0;
-    accumulators[1] = sums.s1;
-    accumulators[2] = sums.s2;
-    accumulators[3] = sums.s3;
+#if SQ_DSP
+    uint32_t x, x02, y, w02, w13, v02, v13;
+    __asm__ volatile(SQ_TWO_TAPS
+                     : [s0] "+r"(sums->s0), [s1] "+r"(sums->s1), [s2] "+r"(sums->s2),
+                       [s3] "+r"(sums->s3), [taps] "+r"(*taps), [weights] "+r"(*weights),
+                       [x] "=&r"(x), [x02] "=&r"(x02), [y] "=&r"(y), [w02] "=&r"(w02),
+                       [w13] "=&r"(w13), [v02] "=&r"(v02), [v13] "=&r"(v13)
+                     : [offset] "r"(offset)
+                     : "memory");
+#else
+    sq_add_tap(sums, taps, offset, weights);
+    sq_add_tap(sums, taps, offset, weights);
+#endif
 }
 
-static int32_t sq_sum_one(const sq_depthwise *layer, const uint8_t *const *taps, int32_t count,
-                          const int8_t *weights, int32_t channel)
+/* Biases of four channels. */
+SQ_INLINE sq_quad sq_load_four(const int32_t *bias)
 {
-    int32_t sum = layer->bias[channel];
-    weights += channel;
-    for (; count > 0; count--) {
-        sum = sq_wrapped_sum(sum, (*taps++)[channel] * *weights);
-        weights += layer->window.channels;
+    uint32_t b0, b1, b2, b3;
+    sq_load_two((const uint32_t *)bias, 0, &b0, &b1);
+    sq_load_two((const uint32_t *)bias, 8, &b2, &b3);
+    return (sq_quad){(int32_t)b0, (int32_t)b1, (int32_t)b2, (int32_t)b3};
+}
+
+/* Whole fours of channels with 3 x 3 taps at `places` places side by side, to all integers of 8
+ * bits. The taps are those of the first place, and move with the places where there are several. A
+ * function of its own, so that its loops have all registers. */
+SQ_NOINLINE void sq_convolve_3x3(const sq_channels *block, int32_t places, uint8_t *output)
+{
+    const sq_depthwise *layer = block->layer;
+    const uint8_t *const *taps = block->taps;
+    const int32_t channels = block->channels, stride = layer->window.channels;
+    const int32_t step = layer->window.stride_x * stride;
+    const int32_t zero_point = layer->range.zero_point;
+    const uint32_t *multipliers = layer->multipliers + block->channel;
+    const int32_t *bias = layer->bias + block->channel;
+    const int16_t *weights = block->weights;
+    for (int32_t i = 0; i + 4 <= channels; i += 4) {
+        uint8_t *target = output + i;
+        int32_t offset = i;
+        for (int32_t place = places; place > 0; place--) {
+            const uint8_t *const *tap = taps;
+            const int16_t *weight = weights;
+            sq_quad sums = sq_load_four(bias);
+            sq_add_two_taps(&sums, &tap, offset, &weight);
+            sq_add_two_taps(&sums, &tap, offset, &weight);
+            sq_add_two_taps(&sums, &tap, offset, &weight);
+            sq_add_two_taps(&sums, &tap, offset, &weight);
+            sq_add_tap(&sums, &tap, offset, &weight);
+            sq_requantize_four(sums, multipliers, zero_point, SQ_NO_LIMIT, target);
+            offset += step;
+            target += stride;
+        }
+        multipliers += 4;
+        bias += 4;
+        weights += 4 * SQ_3X3;
     }
-    return sum;
+}
+
+/* Channel `i` of a block at the place of the taps. */
+static int32_t sq_sum_one(const sq_channels *block, int32_t i)
+{
+    const int16_t *weights = sq_weights_of(block, i);
+    uint32_t sum = (uint32_t)block->layer->bias[block->channel + i];
+    for (int32_t tap = 0; tap < block->count; tap++)
+        sum += (uint32_t)(block->taps[tap][i] * weights[4 * tap]);
+    return (int32_t)sum;
+}
+
+/* All channels of a block at the place of the taps, to value `target` of the output on. */
+SQ_NOINLINE void sq_convolve_place(const sq_channels *block, uint8_t *output, int32_t target)
+{
+    const sq_depthwise *layer = block->layer;
+    const int16_t *weights = block->weights;
+    int32_t count = 4;
+    for (int32_t i = 0; i < block->channels; i += count) {
+        const int32_t channel = block->channel + i;
+        sq_quad sums = {0, 0, 0, 0};
+        if (i + 4 <= block->channels) {
+            const uint8_t *const *taps = block->taps;
+            sums = sq_load_four(layer->bias + channel);
+            for (int32_t tap = block->count; tap > 0; tap--)
+                sq_add_tap(&sums, &taps, i, &weights);
+        } else {
+            sums.s0 = sq_sum_one(block, i);
+            count = 1;
+        }
+        const int32_t accumulators[4] = {sums.s0, sums.s1, sums.s2, sums.s3};
+        sq_requantize(accumulators, count, layer->multipliers + channel, &layer->range, output,
+                      target + i);
+    }
+}
+
+/* How many of `left` places side by side, from that of (y, x) of the input on, have all their taps in
+ * the image, so that the taps only move; 1 for any other place. */
+static int32_t sq_places_inside(const sq_depthwise *layer, int32_t y, int32_t x, int32_t left)
+{
+    const sq_window *w = &layer->window;
+    const int32_t last_x = w->width - 1 - (w->kernel_width - 1) * w->dilation_x;
+    const int32_t last_y = w->height - 1 - (w->kernel_height - 1) * w->dilation_y;
+    if (y < 0 || y > last_y || x < 0 || x > last_x)
+        return 1;
+    const int32_t places = (last_x - x) / w->stride_x + 1;
+    return places < left ? places : left;
+}
+
+/* A block of channels at all places. */
+static void sq_convolve_block(const sq_channels *block, const uint8_t *input, uint8_t *output)
+{
+    const sq_depthwise *layer = block->layer;
+    const sq_window *w = &layer->window;
+    const int32_t is_3x3 = block->count == SQ_3X3 && block->channels % 4 == 0 &&
+                           layer->range.regular && layer->range.highest == 255;
+    int32_t target = block->channel;
+    for (int32_t oy = 0; oy < w->output_height; oy++) {
+        const int32_t y = oy * w->stride_y - w->top;
+        int32_t places = 1;
+        for (int32_t ox = 0; ox < w->output_width; ox += places) {
+            const int32_t x = ox * w->stride_x - w->left;
+            if (layer->bits == 8)
+                sq_find_taps(block, input, y, x);
+            else
+                sq_unpack_taps(block, input, y, x);
+            if (is_3x3) {
+                if (layer->bits == 8)
+                    places = sq_places_inside(layer, y, x, w->output_width - ox);
+                sq_convolve_3x3(block, places, output + target);
+            } else {
+                sq_convolve_place(block, output, target);
+            }
+            target += places * w->channels;
+        }
+    }
 }
 
 void sq_convolve_depthwise(const sq_depthwise *layer, const uint8_t *input, uint8_t *output,
                            void *scratch)
 {
-    const sq_window *window = &layer->window;
-    const int32_t channels = window->channels;
-    const int32_t count = window->kernel_height * window->kernel_width;
-    const int32_t places = window->output_height * window->output_width;
-    const uint8_t **taps = scratch;
-    int8_t *weights = (int8_t *)(taps + count);
-    uint8_t *zeros = (uint8_t *)(weights + count * channels);
-    int32_t index = 0;
-    layer->unpack(layer->words, count * channels, weights);
-    memset(zeros, (uint8_t)layer->zero_point, (uint32_t)channels);
-    for (int32_t place = 0; place < places; place++) {
-        if (layer->bits == 8)
-            sq_find_taps(window, input, place, zeros, taps);
-        else
-            sq_unpack_taps(layer, input, place, zeros, zeros + channels, taps);
-        for (int32_t first = 0; first < channels; first += SQ_ROWS) {
-            int32_t sums[SQ_ROWS];
-            const int32_t part = channels - first < SQ_ROWS ? channels - first : SQ_ROWS;
-            int32_t i = 0;
-            for (; i + 4 <= part; i += 4)
-                sq_sum_four(layer, taps, count, weights, first + i, sums + i);
-            for (; i < part; i++)
-                sums[i] = sq_sum_one(layer, taps, count, weights, first + i);
-            sq_requantize(sums, part, layer->multipliers + first, &layer->range, output, index);
-            index += part;
+    const sq_window *w = &layer->window;
+    const int32_t count = w->kernel_height * w->kernel_width;
+    const uint32_t *words = layer->words;
+    sq_channels block = {layer, 0, 0, count, scratch, 0, 0, 0};
+    block.weights = (int16_t *)(void *)(block.taps + count);
+    for (; block.channel < w->channels; block.channel += SQ_BLOCK) {
+        const int32_t left = w->channels - block.channel;
+        const uint32_t *bytes = words;
+        block.channels = left < SQ_BLOCK ? left : SQ_BLOCK;
+        const int32_t row = (block.channels + 3) & ~3;
+        block.padding = (uint8_t *)(block.weights + count * row);
+        block.values = block.padding + row;
+        memset(block.padding, (uint8_t)layer->zero_point, (uint32_t)row);
+        if (layer->widen != 0) {
+            uint32_t *widened = (uint32_t *)(void *)block.values;
+            layer->widen(words, count * block.channels, 1, widened);
+            block.values += count * row;
+            bytes = widened;
         }
+        sq_spread_weights(&block, bytes);
+        sq_convolve_block(&block, input, output);
+        words += layer->block_words;
     }
 }

@@ -19,11 +19,14 @@
 #define SQ_ROWS 16     /* accumulators of one place that are kept before they are requantized */
 #define SQ_MOST_AXES 6 /* of a copy */
 
-/* What a result is limited to, the integers of an encoding, and how each is stored. */
+/* What a result is limited to, the integers of an encoding, and how each is stored. `regular` is 1
+ * where all multipliers that lead to it are from 2^-14 up to 2^-1, or from 2^-32 for accumulators
+ * of at most 2^22; then requantization is fast. */
 typedef struct {
     int32_t zero_point;
     int32_t highest;
     int32_t bits;
+    int32_t regular;
 } sq_range;
 
 /* How windows of a kernel lie on an image; `top` and `left` are the padding before it. */
@@ -38,9 +41,10 @@ typedef struct {
 
 /* Gathered inputs of up to SQ_COLUMNS places, and the sum of each.
  *
- * Element k of column c is at values[(k / SQ_BLOCK * columns + c) * SQ_BLOCK + k % SQ_BLOCK]. Where
- * the kernel reaches beyond the image, an element is the input's zero point. `values` is aligned
- * to a word. */
+ * Columns are interleaved by fours of elements: the four that begins with element k of column c is
+ * at values[k * columns + 4 * c], and holds its elements in the order first, third, second, fourth.
+ * Where the kernel reaches beyond the image, an element is the input's zero point; behind the last
+ * one, a four is filled with 0. `values` is aligned to a word. */
 typedef struct {
     int16_t *values;
     int32_t columns;
@@ -51,39 +55,47 @@ typedef struct {
  *
  * Rows 2i and 2i + 1 are interleaved word by word, so that one pointer walks both; a last odd row
  * stands alone. `bias` is less the input's zero point times the sum of the row's weights, so that
- * kernels take inputs as they are. `multipliers` are float32 numbers M * 2^(7 - shift) as integers:
- * M, which has 24 bits, in bits 7 to 30, the shift below. */
+ * kernels take inputs as they are. `multipliers` are float32 numbers M * 2^(-24 - shift) as
+ * integers: M, which has 24 bits, in bits 8 to 31, the shift, from -31 to 96, in the byte below. */
 typedef struct sq_matrix sq_matrix;
 
 /* Accumulators of rows first .. first + count - 1, with their bias, for every column of a panel:
- * accumulators[column * SQ_ROWS + row - first]. `first` is even. */
+ * accumulators[column * SQ_ROWS + row - first]. `first` and `count` are even. */
 typedef void sq_dot(const sq_matrix *matrix, int32_t first, int32_t count, const sq_panel *panel,
                     int32_t *accumulators);
+
+/* `count` weights of one row as 8-bit ones; words are `stride` apart in both. */
+typedef void sq_widen(const uint32_t *words, int32_t count, int32_t stride, uint32_t *target);
 
 struct sq_matrix {
     const uint32_t *words;
     const int32_t *bias;
     const uint32_t *multipliers;
     int32_t rows, length;
+    int32_t bits, row_words;
     sq_dot *dot;
+    sq_widen *widen; /* 0 where it is not needed: for 8 bits, or an even number of rows */
 };
 
+/* For panels of two columns, and of one. */
 sq_dot sq_dot_w2, sq_dot_w3, sq_dot_w4, sq_dot_w5, sq_dot_w6, sq_dot_w7, sq_dot_w8;
+sq_dot sq_dot_one_w2, sq_dot_one_w3, sq_dot_one_w4, sq_dot_one_w5, sq_dot_one_w6, sq_dot_one_w7,
+    sq_dot_one_w8;
 
-/* `count` weights of one row, not interleaved, as signed integers. */
-typedef void sq_unpack(const uint32_t *words, int32_t count, int8_t *weights);
-
-sq_unpack sq_unpack_w2, sq_unpack_w3, sq_unpack_w4, sq_unpack_w5, sq_unpack_w6, sq_unpack_w7,
-    sq_unpack_w8;
+sq_widen sq_widen_w2, sq_widen_w3, sq_widen_w4, sq_widen_w5, sq_widen_w6, sq_widen_w7;
 
 /* A convolution, or a fully connected layer as one with a kernel of 1 x 1.
  *
  * `matrix` holds the first group; the others follow, `group_words` apart. Its rows are in the
- * order (y, x, channel). `scratch`: SQ_COLUMNS * (length rounded up to whole blocks). */
+ * order (y, x, channel). `columns` is what `dot` takes. Where `widened_words` is not 0, the weights
+ * of a group, then so many words of 8-bit ones, are widened before they are used, and `dot` takes
+ * 8 bits. `scratch` has room for the panel: columns * (length rounded up to fours, or as many
+ * elements as the words of a row have fields); then for these words. */
 typedef struct {
     sq_window window;
     sq_matrix matrix;
     int32_t groups, group_words;
+    int32_t columns, widened_words;
     int32_t zero_point, bits; /* of the input */
     sq_range range;
 } sq_convolution;
@@ -103,14 +115,18 @@ typedef struct {
 void sq_multiply_to_float(const sq_float_layer *layer, const uint8_t *input, float *output,
                           int16_t *scratch);
 
-/* A convolution with one filter a channel. Its weights are one row in the order (y, x, channel),
- * unpacked once; `bias` and `multipliers` as in sq_matrix. `scratch` is aligned for pointers and
- * holds a pointer for each tap of the kernel and (taps + 1) * channels bytes, and taps * channels
- * more where the input is packed. */
+/* A convolution with one filter a channel.
+ *
+ * Channels are worked on SQ_BLOCK at a time. The weights of each such block are one row in the order
+ * (y, x, channel), block_words long; `bias` and `multipliers` are as in sq_matrix. `scratch` is
+ * aligned for pointers and holds, where c is the number of channels, SQ_BLOCK at most, rounded up
+ * to fours: a pointer for each tap of the kernel, 2 * c bytes for each, c bytes; c more for each
+ * where weights have to be widened, and where the input is packed. */
 typedef struct {
     sq_window window;
     const uint32_t *words;
-    sq_unpack *unpack;
+    sq_widen *widen; /* 0 for 8 bits */
+    int32_t block_words;
     const int32_t *bias;
     const uint32_t *multipliers;
     int32_t zero_point, bits; /* of the input */

@@ -1,3 +1,4 @@
+#include "sq_multiply.h"
 #include "sq_panel.h"
 
 void sq_multiply_to_float(const sq_float_layer *layer, const uint8_t *input, float *output,
@@ -10,11 +11,11 @@ void sq_multiply_to_float(const sq_float_layer *layer, const uint8_t *input, flo
     for (int32_t place = 0; place < layer->places; place++) {
         sq_begin_column(&cursor, &panel, 0, layer->bits);
         sq_put(&cursor, input, place * matrix->length, matrix->length);
-        panel.sums[0] = cursor.sum;
+        sq_end_column(&cursor, &panel, 0);
         for (int32_t first = 0; first < matrix->rows; first += SQ_ROWS) {
             const int32_t left = matrix->rows - first;
             const int32_t count = left < SQ_ROWS ? left : SQ_ROWS;
-            matrix->dot(matrix, first, count, &panel, accumulators);
+            sq_multiply(matrix, first, count, &panel, accumulators);
             for (int32_t row = 0; row < count; row++)
                 *output++ = (float)accumulators[row] * layer->scales[first + row];
         }

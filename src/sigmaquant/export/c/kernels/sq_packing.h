@@ -1,13 +1,15 @@
 /* Weights of SQ_BITS bits, packed: 32 in SQ_BITS words. Needs SQ_BITS, 2 to 8.
  *
- * A weight w is stored as w + 2^(SQ_BITS - 1). Weights 2p and 2p + 1 form pair p: one in the low
- * half of a word, the other at the same place in the high half. A half holds 16 / SQ_BITS whole
- * fields; pair p is field p % SQ_FIELDS of word p / SQ_FIELDS. The 16 % SQ_BITS bits that are left
- * of the halves of all words of a block hold its last pairs, as many as are bits left: first
- * SQ_BITS / SQ_LEFT whole pieces of SQ_LEFT bits each, from as many words of its own, then the
- * rest, side by side in the words behind.
+ * A weight w is stored as w + 2^(SQ_BITS - 1). Of each four weights the first and the third form a
+ * pair, then the second and the fourth: so do the bytes of four inputs come out of a word. One of a
+ * pair is in the low half of a word, the other at the same place in the high half. A half holds
+ * 16 / SQ_BITS whole fields; pair p is field p % SQ_FIELDS of word p / SQ_FIELDS. The
+ * 16 % SQ_BITS bits that are left of the halves of all words of a block hold its last pairs, as
+ * many as are bits left: first SQ_BITS / SQ_LEFT whole pieces of SQ_LEFT bits each, from as many
+ * words of its own, then the rest, side by side in the words behind.
  *
  * The weights behind the last whole block are in words of their own, whose left bits are unused.
+ * Words of 8-bit weights are simply their bytes, in order.
  */
 #ifndef SQ_PACKING_H
 #define SQ_PACKING_H
@@ -46,40 +48,27 @@ SQ_INLINE uint32_t sq_left_pair(const uint32_t *words, int32_t stride, int32_t l
 }
 #endif
 
-/* Pair `pair` of a block, whose words are `stride` apart; `word` is the one of its field. */
-SQ_INLINE uint32_t sq_pair(uint32_t word, const uint32_t *words, int32_t stride, int32_t pair,
-                           uint32_t mask)
+/* Pair `pair` of a block, whose words are `stride` apart. */
+SQ_INLINE uint32_t sq_pair(const uint32_t *words, int32_t stride, int32_t pair, uint32_t mask)
 {
 #if SQ_LEFT > 0
     if (pair >= SQ_FIELD_PAIRS)
         return sq_left_pair(words, stride, pair - SQ_FIELD_PAIRS);
 #endif
-    (void)words;
-    (void)stride;
-    return sq_field(word, pair % SQ_FIELDS, mask);
+    return sq_field(words[stride * (pair / SQ_FIELDS)], pair % SQ_FIELDS, mask);
 }
 
-/* Words of the weights behind the last whole block. */
-SQ_INLINE int32_t sq_tail_words(int32_t length)
-{
-    const int32_t pairs = (length % 32 + 1) / 2;
-    return (pairs + SQ_FIELDS - 1) / SQ_FIELDS;
-}
-
-/* Does the same for each pair of a block, in a loop. */
-#define SQ_FOR_PAIRS(DO)                                                                          \
-    for (int32_t index = 0; index < 16; index++) {                                                \
-        DO(index)                                                                                 \
-    }
-
-/* As above. Where cycles count, the pair is a constant each time, so that its shifts and masks are
- * too; elsewhere the loop compiles ten times as fast. */
+/* Does the same for 0 to 15. Where cycles count, the number is a constant each time, so that
+ * shifts and masks are too; elsewhere a loop compiles ten times as fast. */
 #if defined(__arm__)
 #define SQ_FOR_EACH_PAIR(DO)                                                                      \
     DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)                                               \
     DO(8) DO(9) DO(10) DO(11) DO(12) DO(13) DO(14) DO(15)
 #else
-#define SQ_FOR_EACH_PAIR(DO) SQ_FOR_PAIRS(DO)
+#define SQ_FOR_EACH_PAIR(DO)                                                                      \
+    for (int32_t index = 0; index < 16; index++) {                                                \
+        DO(index)                                                                                 \
+    }
 #endif
 
 #define SQ_JOIN_(name, bits) name##bits

@@ -4,6 +4,13 @@
 #include "sq_values.h"
 
 #define SQ_LIMIT (1 << 20)
+#define SQ_LEAST_SHIFT 7 /* of a multiplier that is an integer of 24 bits, or less */
+
+/* For which the multiplier is its 24 bits times 2^(7 - shift): 0 to 127. */
+SQ_INLINE uint32_t sq_shift(uint32_t multiplier)
+{
+    return (multiplier + 31u) & 0x7Fu;
+}
 
 /* value / 2^bits, half to even. */
 static uint64_t sq_shifted_half_even(uint64_t value, uint32_t bits)
@@ -30,56 +37,36 @@ static uint64_t sq_rounded_to_float(uint64_t value)
 /* Each rounding of float32 in turn. */
 static int32_t sq_scaled_exactly(int32_t accumulator, uint32_t multiplier)
 {
-    const uint32_t shift = multiplier & 0x7Fu;
+    const uint32_t shift = sq_shift(multiplier);
     const uint64_t magnitude =
         accumulator < 0 ? (uint64_t) - (int64_t)accumulator : (uint64_t)accumulator;
     const uint64_t product =
-        sq_rounded_to_float(sq_rounded_to_float(magnitude) * (multiplier >> 7));
+        sq_rounded_to_float(sq_rounded_to_float(magnitude) * (multiplier >> 8));
     uint64_t result = SQ_LIMIT;
     if (product == 0)
         result = 0;
-    else if (shift >= 7)
-        result = sq_shifted_half_even(product, shift - 7);
+    else if (shift >= SQ_LEAST_SHIFT)
+        result = sq_shifted_half_even(product, shift - SQ_LEAST_SHIFT);
     if (result > SQ_LIMIT)
         result = SQ_LIMIT;
     return accumulator < 0 ? -(int32_t)result : (int32_t)result;
 }
 
-/* As sq_scaled, in 64-bit steps. */
-SQ_NOINLINE int32_t sq_scaled_anywhere(int32_t accumulator, uint32_t multiplier)
+/* In 64-bit steps, of which those of float32 are the last resort. */
+int32_t sq_scaled_anywhere(int32_t accumulator, uint32_t multiplier)
 {
-    const uint32_t shift = multiplier & 0x7Fu;
+    const uint32_t shift = sq_shift(multiplier);
     if (shift >= 24 && shift <= 63) { /* a multiplier from 2^-32 to 2^7 */
-        const int64_t product = (int64_t)accumulator * (int32_t)(multiplier & ~0x7Fu);
+        const int64_t product = (int64_t)accumulator * (int32_t)(multiplier >> 8 << 7);
         const int64_t whole = product >> shift;
         const uint32_t fraction = (uint32_t)((uint64_t)product << (64 - shift) >> 32);
         if (whole < -SQ_LIMIT || whole >= SQ_LIMIT)
             return whole < 0 ? -SQ_LIMIT : SQ_LIMIT;
+        /* float32 moves products up to 2^9 by less than 2^-14. */
         if (fraction - 0x7FF80000u >= 0x00100000u)
             return (int32_t)whole + (int32_t)(fraction >> 31);
     }
     return sq_scaled_exactly(accumulator, multiplier);
-}
-
-/* round_half_even(float32(accumulator) * multiplier) with a product rounded to float32. Results
- * that no encoding reaches are only as far away.
- *
- * float32 rounds the accumulator and the product by 2^-24 of themselves at most. Up to 2^9, where
- * results are limited anyway, this moves a product by less than 2^-14: so it can change the
- * integer only for a fraction within 2^-13 of a half. Multipliers below 1/4 with a fraction that is
- * not even within 2^-8 of a half, which is most of them, take 32-bit steps. */
-SQ_INLINE int32_t sq_scaled(int32_t accumulator, uint32_t multiplier)
-{
-    const uint32_t shift = multiplier & 0x7Fu;
-    if (shift - 33u > 63u - 33u)
-        return sq_scaled_anywhere(accumulator, multiplier);
-    const int64_t product = (int64_t)accumulator * (int32_t)(multiplier & ~0x7Fu);
-    const int32_t high = (int32_t)(product >> 32);
-    const uint32_t low = (uint32_t)product;
-    const uint32_t fraction = (uint32_t)high << (64u - shift) | low >> (shift - 32u);
-    if (fraction - 0x7F800000u < 0x01000000u)
-        return sq_scaled_anywhere(accumulator, multiplier);
-    return (high >> (shift - 32u)) + (int32_t)(fraction >> 31);
 }
 
 void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *multipliers,
@@ -88,9 +75,19 @@ void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *m
     const int32_t zero_point = range->zero_point, highest = range->highest;
     uint8_t values[SQ_ROWS];
     uint8_t *target = range->bits == 8 ? output + first : values;
-    for (int32_t left = count; left > 0; left--) {
-        const int32_t q = sq_scaled(*accumulators++, *multipliers++) + zero_point;
-        *target++ = (uint8_t)(q < 0 ? 0 : q > highest ? highest : q);
+    int32_t left = count;
+    for (; range->regular && left >= 4; left -= 4) {
+        const sq_quad sums = {accumulators[0], accumulators[1], accumulators[2], accumulators[3]};
+        sq_requantize_four(sums, multipliers, zero_point, (uint32_t)highest * 0x01010101u, target);
+        accumulators += 4;
+        multipliers += 4;
+        target += 4;
+    }
+    for (; left > 0; left--) {
+        const int32_t q = sq_scaled_anywhere(*accumulators, *multipliers) + zero_point;
+        *target++ = (uint8_t)sq_limited(q, highest);
+        accumulators++;
+        multipliers++;
     }
     if (range->bits != 8)
         sq_store_values(values, count, output, first, range->bits);

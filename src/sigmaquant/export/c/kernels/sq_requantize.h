@@ -5,6 +5,109 @@
 #include "sq_kernels.h"
 #include "sq_lanes.h"
 
+/* round_half_even(float32(accumulator) * multiplier), the product rounded to float32. Results that
+ * no encoding reaches are only as far away. */
+int32_t sq_scaled_anywhere(int32_t accumulator, uint32_t multiplier);
+
+/* The same for multipliers of a regular range, plus the zero point.
+ *
+ * The multiplier in units of 2^-32 is less than 1 too low. Up to results of 2^8, behind which they
+ * are limited anyway, this moves a product by 2^-10 at most: the accumulator is at most 2^8 over the
+ * multiplier of at least 2^-14, or known to be at most 2^22. float32 rounds the accumulator and the
+ * product by 2^-24 of themselves, less than 2^-14. So only where the fraction is within 2^-9 of a
+ * half can the integer be another, and is found out exactly: where the fraction plus a half and a
+ * little more is little. (Both are constants that fit an instruction.) */
+#define SQ_HALF_AND_LITTLE 0x80808080u
+#define SQ_TWICE_LITTLE 0x01010101u
+
+/* What sq_scaled needs to know of a product. */
+typedef struct {
+    int32_t rounded;
+    uint32_t fraction; /* plus SQ_HALF_AND_LITTLE */
+} sq_product;
+
+/* Two products, plus the zero point, with the multipliers that a pointer walks. */
+SQ_INLINE void sq_products(int32_t first, int32_t second, const uint32_t **multipliers,
+                           int32_t zero_point, sq_product products[2])
+{
+#if SQ_DSP
+    uint32_t f0, f1; /* factors: the shift is the lowest byte of the word that is shifted */
+    __asm__ volatile("ldr %[f0], [%[m]], #4\n\t"
+                     "ldr %[f1], [%[m]], #4\n\t"
+                     "lsr %[f0], %[f0], %[f0]\n\t"
+                     "lsr %[f1], %[f1], %[f1]\n\t"
+                     "smmlar %[q0], %[a0], %[f0], %[zero]\n\t"
+                     "mla %[f0], %[a0], %[f0], %[half]\n\t"
+                     "smmlar %[q1], %[a1], %[f1], %[zero]\n\t"
+                     "mla %[f1], %[a1], %[f1], %[half]"
+                     : [m] "+r"(*multipliers), [f0] "=&r"(f0), [f1] "=&r"(f1),
+                       [q0] "=&r"(products[0].rounded), [q1] "=&r"(products[1].rounded)
+                     : [a0] "r"(first), [a1] "r"(second), [zero] "r"(zero_point),
+                       [half] "r"(SQ_HALF_AND_LITTLE)
+                     : "memory");
+    products[0].fraction = f0;
+    products[1].fraction = f1;
+#else
+    const int32_t accumulators[2] = {first, second};
+    for (int32_t i = 0; i < 2; i++) {
+        const uint32_t multiplier = *(*multipliers)++;
+        const int32_t factor = (int32_t)(multiplier >> (multiplier & 31u));
+        const int64_t product = (int64_t)accumulators[i] * factor;
+        products[i].rounded = (int32_t)((product + 0x80000000) >> 32) + zero_point;
+        products[i].fraction = (uint32_t)product + SQ_HALF_AND_LITTLE;
+    }
+#endif
+}
+
+/* The integer of a product, plus the zero point. */
+SQ_INLINE int32_t sq_settled(sq_product product, int32_t accumulator, uint32_t const *multiplier,
+                             int32_t zero_point)
+{
+    if (SQ_RARELY(product.fraction <= SQ_TWICE_LITTLE))
+        return sq_scaled_anywhere(accumulator, *multiplier) + zero_point;
+    return product.rounded;
+}
+
+SQ_INLINE int32_t sq_limited(int32_t q, int32_t highest)
+{
+    return q < 0 ? 0 : q > highest ? highest : q;
+}
+
+/* Sums of four rows or channels. */
+typedef struct {
+    int32_t s0, s1, s2, s3;
+} sq_quad;
+
+#define SQ_NO_LIMIT 0xFFFFFFFFu
+
+/* Four accumulators to four bytes, with multipliers of a regular range; `highest` is in each byte
+ * of its word, SQ_NO_LIMIT for the largest byte. */
+SQ_INLINE void sq_requantize_four(sq_quad sums, const uint32_t *multipliers, int32_t zero_point,
+                                  uint32_t highest, uint8_t *output)
+{
+    sq_product products[2];
+    sq_products(sums.s0, sums.s1, &multipliers, zero_point, products);
+    const int32_t q0 = sq_settled(products[0], sums.s0, multipliers - 2, zero_point);
+    const int32_t q1 = sq_settled(products[1], sums.s1, multipliers - 1, zero_point);
+    sq_products(sums.s2, sums.s3, &multipliers, zero_point, products);
+    const int32_t q2 = sq_settled(products[0], sums.s2, multipliers - 2, zero_point);
+    const int32_t q3 = sq_settled(products[1], sums.s3, multipliers - 1, zero_point);
+#if SQ_DSP
+    const uint32_t low = (uint32_t)__usat(q0, 8) | (uint32_t)__usat(q1, 8) << 8;
+    const uint32_t high = (uint32_t)__usat(q2, 8) | (uint32_t)__usat(q3, 8) << 8;
+    uint32_t bytes = low | high << 16;
+    if (highest != SQ_NO_LIMIT)
+        bytes -= __uqsub8(bytes, highest);
+    SQ_COPY_WORD(output, &bytes);
+#else
+    const int32_t most = (int32_t)(highest & 0xFFu);
+    output[0] = (uint8_t)sq_limited(q0, most);
+    output[1] = (uint8_t)sq_limited(q1, most);
+    output[2] = (uint8_t)sq_limited(q2, most);
+    output[3] = (uint8_t)sq_limited(q3, most);
+#endif
+}
+
 /* Up to SQ_ROWS accumulators to integers of an encoding, stored from value `first` on:
  * limited(round_half_even(float32(float32(accumulator) * multiplier)) + zero point). */
 void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *multipliers,
