@@ -1,0 +1,1 @@
+"""Plans in other tools' pipelines; each tool is an extra, imported in one module."""
