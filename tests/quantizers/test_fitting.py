@@ -104,13 +104,14 @@ def test_several_widths_stacked_equal_each_alone() -> None:
         assert torch.allclose(scales.chunk(3, 1)[index], alone[1])
 
 
-def test_without_any_input_everything_is_nearest_at_the_first_scale() -> None:
+def test_without_any_input_the_weights_themselves_are_kept() -> None:
     rows, _ = problem(6)
     nothing = torch.zeros(2, 12, 12)
     start = starting_scales(rows, 3, nothing)
     levels, scales = fitted_levels(rows, (-4, 3), start, nothing)
-    assert torch.equal(scales, start)
-    assert torch.equal(levels, nearest_levels(rows, start, -4, 3))
+    assert torch.equal(levels, nearest_levels(rows, scales, -4, 3))
+    first = nearest_levels(rows, start, -4, 3) * start
+    assert bool(((levels * scales - rows).norm(dim=-1) <= (first - rows).norm(dim=-1)).all())
 
 
 def test_rows_of_zeros_stay_zeros() -> None:

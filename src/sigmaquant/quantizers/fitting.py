@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sigmaquant.quantizers.rounding import DAMPING, MomentFactor, compensated_levels
+from sigmaquant.quantizers.descent import descended_levels
+from sigmaquant.quantizers.rounding import MomentFactor, compensated_levels, damped_moments
 from sigmaquant.quantizers.scales import weight_scales
 
-_TURNS = 6  # one against six was tried on ResNet-20 at 2 and 3 bits; other numbers were not
+# DS-CNN and ResNet-8 at 2 to 4 bits, geometric mean of the KL on other samples: 6 + 0 turns .0556,
+# 2 + 4 .0518, 6 + 4 .0507, 4 + 8 .0500; differences below 3 % are noise.
+_COMPENSATED_TURNS = 4
+_DESCENT_TURNS = 4
 # Of the mean diagonal. ResNet-20 at 2 bits: 0.01, 0.05, 0.2 and 1 gave 88.9, 89.2, 88.8 and 87.9 %.
 _RIDGE = 0.05
 
@@ -22,11 +26,12 @@ def fitted_levels(
 ) -> tuple[Tensor, Tensor]:
     """Integers and scales in turn, each the best for the other.
 
-    For given scales the integers are error-compensated. For given integers q the scale of row w
-    that moves the layer's output least is w H q / (q H q), with H the second moments of its
-    inputs, damped as they are for the integers: scales fitted to the bare moments do worse on other
-    inputs. Moments are about the mean where a bias takes up the mean error. The pair with the least
-    output error of all turns is kept, row by row.
+    For given scales the integers are error-compensated in the first turns, then improved by
+    coordinate descent from the best that was found. For given integers q the scale of row w that
+    moves the layer's output least is w H q / (q H q), with H the second moments of its inputs,
+    damped as they are for the integers: scales fitted to the bare moments do worse on other inputs.
+    Moments are about the mean where a bias takes up the mean error. The pair with the least output
+    error of all turns is kept, row by row.
 
     Args:
         rows: (groups, out, k) weights; rows of several widths can be stacked along ``out``.
@@ -38,29 +43,35 @@ def fitted_levels(
     Returns:
         Levels (groups, out, k), held in float32, and scales (groups, out, 1).
     """
-    factor = MomentFactor.of(moments)
-    damped = moments.clone()
-    diagonal = damped.diagonal(dim1=-2, dim2=-1)
-    diagonal += DAMPING * diagonal.mean(-1, keepdim=True)
+    factor, damped = MomentFactor.of(moments), damped_moments(moments)
     low, high = bounds
     least = torch.as_tensor(least)
     scales = scales.maximum(least)
     best_levels, best_scales = torch.empty_like(rows), torch.empty_like(scales)
     best_error = torch.full_like(scales, torch.inf)
-    for _ in range(_TURNS):
-        levels = compensated_levels(rows, scales, low, high, factor)
-        projected = levels @ damped
-        along = (projected * rows).sum(-1, keepdim=True)
-        length = (projected * levels).sum(-1, keepdim=True)
-        fitted = torch.where((along > 0) & (length > 0), along / length, scales)
-        scales = fitted.maximum(least)
-        # (s q - w) H (s q - w), without w H w, which is the same in every turn.
-        error = scales * (scales * length - 2 * along)
+    for turn in range(_COMPENSATED_TURNS + _DESCENT_TURNS):
+        if turn < _COMPENSATED_TURNS:
+            levels = compensated_levels(rows, scales, low, high, factor)
+        else:
+            levels = descended_levels(rows, best_levels, best_scales, bounds, damped)
+        scales, error = _best_scales(rows, levels, scales, damped, least)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best_scales = torch.where(better, scales, best_scales)
         best_levels = torch.where(better, levels, best_levels)
     return best_levels, best_scales
+
+
+def _best_scales(
+    rows: Tensor, levels: Tensor, scales: Tensor, moments: Tensor, least: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The scales that suit the integers best, and the output errors: (groups, out, 1) each."""
+    projected = levels @ moments
+    along = (projected * rows).sum(-1, keepdim=True)
+    length = (projected * levels).sum(-1, keepdim=True)
+    fitted = torch.where((along > 0) & (length > 0), along / length, scales).maximum(least)
+    # (s q - w) H (s q - w), without w H w, which is the same for all integers.
+    return fitted, fitted * (fitted * length - 2 * along)
 
 
 def starting_scales(rows: Tensor, bits: int, moments: Tensor) -> Tensor:

@@ -36,6 +36,14 @@ def nearest_levels(rows: Tensor, scales: Tensor, low: Tensor | int, high: Tensor
     return torch.minimum(torch.maximum(levels, torch.as_tensor(low)), torch.as_tensor(high))
 
 
+def damped_moments(moments: Tensor, damping: float = DAMPING) -> Tensor:
+    """Second moments (groups, k, k) made positive definite, also where an input never varies."""
+    damped = moments.clone()
+    diagonal = damped.diagonal(dim1=-2, dim2=-1)
+    diagonal += damping * diagonal.mean(-1, keepdim=True).clamp_min(1e-30)
+    return damped
+
+
 @dataclass(frozen=True)
 class MomentFactor:
     """The Cholesky factor of the inverse second moments of a layer's inputs.
@@ -53,12 +61,11 @@ class MomentFactor:
     @classmethod
     def of(cls, moments: Tensor, damping: float = DAMPING) -> MomentFactor:
         """Factor the second moments (groups, k, k)."""
-        moments = moments.double().clone()
-        diagonal = moments.diagonal(dim1=-2, dim2=-1)
-        dead = diagonal <= 0
-        order = torch.argsort(diagonal, dim=-1, descending=True, stable=True)
-        mean = diagonal.mean(-1, keepdim=True).clamp_min(1e-30)
-        diagonal += torch.where(dead, mean, damping * mean)
+        moments = moments.double()
+        order = torch.argsort(
+            moments.diagonal(dim1=-2, dim2=-1), dim=-1, descending=True, stable=True
+        )
+        moments = damped_moments(moments, damping)
         gathered = moments.gather(-2, order[..., :, None].expand_as(moments))
         ordered = gathered.gather(-1, order[..., None, :].expand_as(moments))
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
@@ -83,7 +90,7 @@ def compensated_levels(
     order = factor.order[:, None, :].expand(-1, rows.shape[1], -1)
     # In steps of each row's scale, columns first: (groups, k, out).
     left = (rows / scales).gather(-1, order).mT.contiguous()
-    low, high = (_as_row(bound, left) for bound in (low, high))
+    low, high = (as_row(bound, left) for bound in (low, high))
     upper = factor.upper / factor.upper.diagonal(dim1=-2, dim2=-1)[..., None]
     levels = torch.empty_like(left)
     for start in range(0, left.shape[1], _BLOCK):
@@ -100,7 +107,7 @@ def compensated_levels(
     return torch.empty_like(rows).scatter_(-1, order, levels.mT)
 
 
-def _as_row(bound: Tensor | int, like: Tensor) -> Tensor:
+def as_row(bound: Tensor | int, like: Tensor) -> Tensor:
     """A bound of (groups, out, 1), or one for all, as (groups, out) or ()."""
     bound = torch.as_tensor(bound, dtype=like.dtype)
     return bound[..., 0] if bound.dim() else bound
