@@ -4,7 +4,7 @@ A file looks like this; everything but the model, the calibration data, the devi
 may be left out::
 
     [model]
-    factory = "nets.py:resnet20"         # or package.module:name, or an .onnx or .pt2 file
+    factory = "nets.py:resnet20"         # or package.module:name, or an .onnx, .keras or .pt2 file
     weights = "resnet20.safetensors"
 
     [data]
@@ -79,12 +79,15 @@ class ModelConfig(Frozen):
     """The network.
 
     Attributes:
-        factory: ``package.module:name``, ``file.py:name``, or an ``.onnx`` or ``.pt2`` file.
+        factory: ``package.module:name``, ``file.py:name``, an ``.onnx``, ``.keras``, ``.h5``,
+            ``.tflite`` or ``.pt2`` file, or the folder of a SavedModel.
         weights: safetensors file with the factory's state dict.
+        dequantize: take an ``.onnx`` or ``.tflite`` file that is quantized already.
     """
 
     factory: str | None = None
     weights: str | None = None
+    dequantize: bool = False
 
 
 class DataConfig(Frozen):

@@ -174,7 +174,12 @@ def run_config(config: RunConfig, command: str | None = None) -> Result:
     if data.deployment is not None:
         deployment = data.open(data.deployment)
     task = _Task(
-        network=load_network(model.factory, model.weights, lambda: example_inputs(calibration)),
+        network=load_network(
+            model.factory,
+            model.weights,
+            lambda: example_inputs(calibration),
+            dequantize=model.dequantize,
+        ),
         calibration=calibration,
         training=training,
         evaluation=evaluation,

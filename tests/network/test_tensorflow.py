@@ -22,6 +22,8 @@ WRITER = """
 import sys
 import numpy as np
 import tensorflow as tf
+import torch
+from sigmaquant.data.numpy_data import Ports, numpy_source
 from tests.network.keras_models import mobilenet, predictions, samples
 
 folder = sys.argv[1]
@@ -33,7 +35,16 @@ open(f"{folder}/net.tflite", "wb").write(converter.convert())
 converter.optimizations = [tf.lite.Optimize.DEFAULT]
 converter.representative_dataset = lambda: ([x[None]] for x in inputs[0])
 open(f"{folder}/int8.tflite", "wb").write(converter.convert())
-np.savez(f"{folder}/run.npz", x=inputs[0], y=predictions(model, inputs)[0])
+dataset = tf.data.Dataset.from_tensor_slices((inputs[0], [[1], [2], [3]])).batch(2)
+source = numpy_source(dataset, Ports(("image",), (torch.float32,)), "calibration")
+batches = [*source, *source]
+np.savez(
+    f"{folder}/run.npz",
+    x=inputs[0],
+    y=predictions(model, inputs)[0],
+    sizes=[len(images) for (images,), _ in batches],
+    labels=np.concatenate([labels for _, labels in batches]),
+)
 """
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None,
@@ -55,6 +66,13 @@ def _difference(module: Any, written: Path) -> float:
     with np.load(written / "run.npz") as run:
         (found,) = module_outputs(module, [run["x"]])
         return float(np.abs(found - run["y"]).max())
+
+
+@needs_tensorflow
+def test_a_data_set_of_tensorflow_is_read_again_and_again(written: Path) -> None:
+    with np.load(written / "run.npz") as run:
+        assert run["sizes"].tolist() == [2, 1, 2, 1]
+        assert run["labels"].tolist() == [1, 2, 3, 1, 2, 3]
 
 
 @needs_tensorflow

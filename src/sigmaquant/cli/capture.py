@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 def capture(
     model: Annotated[
-        str, typer.Argument(help="package.module:name, file.py:name, or an .onnx or .pt2 file.")
+        str,
+        typer.Argument(
+            help="package.module:name, file.py:name, an .onnx, .keras, .h5, .tflite or .pt2 file, "
+            "or a SavedModel's folder."
+        ),
     ],
     weights: Annotated[Path | None, options.WEIGHTS] = None,
+    dequantize: Annotated[bool, options.DEQUANTIZE] = False,
     input_shape: Annotated[
         str | None,
         typer.Option(metavar="CxHxW", help="Shape of one sample, such as 3x32x32."),
@@ -43,7 +48,9 @@ def capture(
     from sigmaquant.data import load_network
 
     data = data_settings(config, calibration=calibration)
-    network = load_network(model, weights, lambda: _example(input_shape, data))
+    network = load_network(
+        model, weights, lambda: _example(input_shape, data), dequantize=dequantize
+    )
     network.save(out)
     if json:
         print_line(network.table.model_dump_json(indent=1))

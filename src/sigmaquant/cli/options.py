@@ -22,7 +22,8 @@ MODEL = typer.Option(
     "--model",
     metavar="NAME",
     help="What builds the model, [b]package.module:name[/b] or [b]file.py:name[/b]; or an "
-    "[b].onnx[/b] or [b].pt2[/b] file.",
+    "[b].onnx[/b], [b].keras[/b], [b].h5[/b], float [b].tflite[/b] or [b].pt2[/b] file, or the "
+    "folder of a SavedModel.",
     rich_help_panel=_DATA,
     show_default=False,
 )
@@ -31,6 +32,12 @@ WEIGHTS = typer.Option(
     metavar="FILE",
     help="Safetensors file with the model's state dict.",
     rich_help_panel=_DATA,
+)
+DEQUANTIZE = typer.Option(
+    "--dequantize",
+    help="Take an .onnx or .tflite file that is quantized already, without its rounding.",
+    rich_help_panel=_DATA,
+    show_default=False,
 )
 CALIBRATION = typer.Option(
     "--calibration",

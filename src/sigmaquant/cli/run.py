@@ -22,6 +22,7 @@ def run(
     ] = None,
     model: Annotated[str | None, options.MODEL] = None,
     weights: Annotated[Path | None, options.WEIGHTS] = None,
+    dequantize: Annotated[bool | None, options.DEQUANTIZE] = None,
     calibration: Annotated[str | None, options.CALIBRATION] = None,
     training: Annotated[str | None, options.TRAINING] = None,
     evaluation: Annotated[str | None, options.EVALUATION] = None,
@@ -97,7 +98,7 @@ def run(
     --max-drop 1.0 --out runs/resnet8
     """
     flags: dict[str, dict[str, Any]] = {
-        "model": {"factory": model, "weights": _text(weights)},
+        "model": {"factory": model, "weights": _text(weights), "dequantize": dequantize},
         "data": {
             "calibration": calibration,
             "training": training,

@@ -13,13 +13,15 @@ def with_port_names(
 ) -> IntegerProgram:
     """The same program under other names of inputs and outputs.
 
-    A value that is returned twice, or returned as it came in, keeps the name it has.
+    An inner value of such a name gets another. The program stays as it is where one value would
+    need two names: returned twice, or returned as it came in.
     """
-    wanted = {**_pairs(program.outputs, outputs), **_pairs(program.inputs, inputs)}
-    kept = set(program.values) - set(wanted)
-    names = {old: new for old, new in wanted.items() if new not in kept}
-    if len(set(names.values())) < len(names):
+    names = {**_pairs(program.outputs, outputs), **_pairs(program.inputs, inputs)}
+    if len(set(names.values())) < len(names) or set(program.inputs) & set(program.outputs):
         return program
+    taken = {*program.values, *names.values()}
+    for inner in set(program.values) & set(names.values()) - set(names):
+        names[inner] = _free(f"{inner}/inner", taken)
 
     def renamed(values: Sequence[str]) -> tuple[str, ...]:
         return tuple(names.get(name, name) for name in values)
@@ -37,6 +39,12 @@ def with_port_names(
         inputs=renamed(program.inputs),
         outputs=renamed(program.outputs),
     )
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _pairs(values: Sequence[str], names: Sequence[str]) -> dict[str, str]:
