@@ -13,6 +13,12 @@ from torch import nn
 
 import sigmaquant as sq
 from sigmaquant.bitplan import BitPlan
+from sigmaquant.devices.estimators import (
+    ESTIMATORS,
+    Estimate,
+    OperatorEstimate,
+    PlannedNetwork,
+)
 
 ABSENT = any(importlib.util.find_spec(name) is None for name in ("ethosu", "ai_edge_litert"))
 
@@ -39,4 +45,35 @@ def test_an_exported_file_is_estimated(sigmaquant: Any, tmp_path: Path) -> None:
 def test_an_unknown_tool_is_refused(sigmaquant: Any) -> None:
     ended = sigmaquant("devices", "estimate", "model.tflite", "--with", "crystal-ball")
     assert ended.code == 2
-    assert "unknown estimator 'crystal-ball'; there is vela" in ended.err
+    assert "unknown estimator 'crystal-ball'; there is vela, zigzag" in ended.err
+
+
+def test_a_planned_network_is_estimated(
+    sigmaquant: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Tool:
+        def targets(self) -> tuple[str, ...]:
+            return ("chip",)
+
+        def estimate(self, model: Any, target: str, mhz: float | None) -> Estimate:
+            asked.append((model, target, mhz))
+            operator = OperatorEstimate(name="1", operator="linear", latency_ms=2, energy_uj=3)
+            return Estimate(
+                tool="Tool", target=target, latency_ms=2, energy_uj=3, operators=(operator,)
+            )
+
+    monkeypatch.setitem(ESTIMATORS, "zigzag", Tool())
+    network = sq.capture(nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval(), torch.zeros(1, 4))
+    network.table.save(tmp_path / "net.json")
+    BitPlan.uniform(network.table, 3).save(tmp_path / "plan.json")
+    command = ("devices", "estimate", str(tmp_path / "net.json"), "--with", "zigzag", "--mhz", "9")
+    shown = sigmaquant(*command, "--plan", str(tmp_path / "plan.json"))
+    assert shown.code == 0, shown.err
+    assert "chip: 2 ms, estimated by Tool" in shown.out
+    assert "3 uJ, layers with weights alone" in shown.out
+    assert "flash" not in shown.out
+    (planned, target, mhz), *_ = asked
+    assert (target, mhz) == ("chip", 9)
+    assert planned == PlannedNetwork(network.table, BitPlan.uniform(network.table, 3))

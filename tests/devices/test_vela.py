@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sigmaquant.devices.estimators import ESTIMATORS, Vela
+from sigmaquant.devices.estimators import ESTIMATORS, PlannedNetwork, Vela
 from sigmaquant.devices.estimators import vela as module
 from sigmaquant.devices.estimators.vela import read_reports
 from sigmaquant.errors import DeviceError, MissingExtraError, UnsupportedError
@@ -65,6 +65,11 @@ def test_other_reports_are_refused(reports, damage):
 def test_an_unknown_target_is_refused_with_the_nearest(model):
     with pytest.raises(DeviceError, match="did you mean 'ethos-u55-32'"):
         Vela().estimate(model, "ethos-u55-33")
+
+
+def test_a_network_is_refused():
+    with pytest.raises(UnsupportedError, match=r"reads exported \.tflite files"):
+        Vela().estimate(PlannedNetwork(None, None), "ethos-u55-128")
 
 
 def test_a_missing_file_is_refused(tmp_path):

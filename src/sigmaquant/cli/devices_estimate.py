@@ -1,4 +1,4 @@
-"""``sigmaquant devices estimate``: what a vendor's own tool says of an exported file."""
+"""``sigmaquant devices estimate``: what another tool's model of a chip says of a plan."""
 
 from __future__ import annotations
 
@@ -10,26 +10,46 @@ import typer
 
 from sigmaquant.cli import options
 from sigmaquant.cli.output import print_json, print_line, print_table
-from sigmaquant.units import format_bytes
+from sigmaquant.units import format_bytes, format_uj
+
+_NETWORKS = (".pt2", ".json")
 
 if TYPE_CHECKING:
-    from sigmaquant.devices.estimators import FileEstimate
+    from sigmaquant.devices.estimators import Estimate, PlannedNetwork
 
 
 def estimate_file(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="An exported file.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="For Vela a .tflite file, for ZigZag a captured .pt2."
+        ),
+    ],
     estimator: Annotated[
-        str, typer.Option("--with", metavar="TOOL", help="The vendor's tool: vela.")
+        str, typer.Option("--with", metavar="TOOL", help="The tool: vela or zigzag.")
     ] = "vela",
     target: Annotated[
-        str | None, typer.Option(metavar="CHIP", help="By default the tool's usual one.")
+        str | None,
+        typer.Option(
+            metavar="CHIP",
+            help="By default the tool's usual one. For ZigZag also a description, chip.yaml, with "
+            "chip.mapping.yaml beside it.",
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option(metavar="PLAN.json", help="Of the network; by default 8 bits.")
+    ] = None,
+    mhz: Annotated[
+        float | None, typer.Option(min=0.001, help="Clock of the chip, where the tool asks for it.")
     ] = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Ask a vendor's estimator for the time and memory of an exported file on its chip.
+    """Ask another tool what a plan takes on a chip that it has a model of.
 
     Example: sigmaquant devices estimate model.tflite --with vela --target ethos-u55-128
+
+    Example: sigmaquant devices estimate network.pt2 --plan plan.json --with zigzag --mhz 500
     """
     from sigmaquant.devices.estimators import ESTIMATORS
     from sigmaquant.errors import ConfigError
@@ -37,14 +57,24 @@ def estimate_file(
     if estimator not in ESTIMATORS:
         raise ConfigError(f"unknown estimator {estimator!r}; there is {', '.join(ESTIMATORS)}")
     tool = ESTIMATORS[estimator]
-    found = tool.estimate(model, target or tool.targets()[0])
+    asked = _planned(model, plan) if model.suffix in _NETWORKS else model
+    found = tool.estimate(asked, target or tool.targets()[0], mhz)
     if json:
         print_json(found.model_dump(mode="json"))
     else:
         _print_estimate(found)
 
 
-def _print_estimate(found: FileEstimate) -> None:
+def _planned(path: Path, plan: Path | None) -> PlannedNetwork:
+    from sigmaquant.bitplan import BitPlan
+    from sigmaquant.cli.reading import layer_table
+    from sigmaquant.devices.estimators import PlannedNetwork
+
+    table = layer_table(path)
+    return PlannedNetwork(table, BitPlan.load(plan) if plan else BitPlan.uniform(table, 8))
+
+
+def _print_estimate(found: Estimate) -> None:
     times: defaultdict[str, list[float]] = defaultdict(list)
     for operator in found.operators:
         if operator.latency_ms:  # what is fused into another one takes no time of its own
@@ -55,5 +85,8 @@ def _print_estimate(found: FileEstimate) -> None:
     ]
     print_table(("operator", "count", "ms", "share"), rows)
     print_line(f"{found.target}: {found.latency_ms:.4g} ms, estimated by {found.tool}")
-    memory = f"{format_bytes(found.flash_bytes)}, RAM {format_bytes(found.ram_bytes)}"
-    print_line(f"flash {memory}")
+    if found.flash_bytes is not None and found.ram_bytes is not None:
+        memory = f"{format_bytes(found.flash_bytes)}, RAM {format_bytes(found.ram_bytes)}"
+        print_line(f"flash {memory}")
+    if found.energy_uj is not None:
+        print_line(f"{format_uj(found.energy_uj)}, layers with weights alone")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sigmaquant.devices.estimators.protocol import FileEstimate, OperatorEstimate
+from sigmaquant.devices.estimators.protocol import Estimate, OperatorEstimate, PlannedNetwork
 from sigmaquant.errors import DeviceError, MissingExtraError, UnsupportedError
 
 _TARGETS = ("ethos-u55-128", "ethos-u55-32", "ethos-u55-64", "ethos-u55-256")
@@ -25,8 +25,12 @@ class Vela:
         """Accelerator configurations."""
         return _TARGETS
 
-    def estimate(self, model: Path, target: str) -> FileEstimate:
-        """As ``Estimator.estimate``; the model is a ``.tflite`` file."""
+    def estimate(
+        self, model: Path | PlannedNetwork, target: str, mhz: float | None = None
+    ) -> Estimate:
+        """As ``Estimator.estimate``; the model is a ``.tflite`` file, and Vela knows the clock."""
+        if isinstance(model, PlannedNetwork):
+            raise UnsupportedError("Vela reads exported .tflite files, no networks")
         if target not in _TARGETS:
             near = difflib.get_close_matches(target, _TARGETS, n=1, cutoff=0.0)
             raise DeviceError(f"Vela knows no {target!r}; did you mean {near[0]!r}?")
@@ -39,7 +43,7 @@ class Vela:
             return read_reports(Path(folder), target)
 
 
-def read_reports(folder: Path, target: str) -> FileEstimate:
+def read_reports(folder: Path, target: str) -> Estimate:
     """What Vela left in its output folder.
 
     Raises:
@@ -49,7 +53,7 @@ def read_reports(folder: Path, target: str) -> FileEstimate:
         (summary,) = _rows(next(folder.glob("*_summary_*.csv")))
         layers = _rows(next(folder.glob("*_per-layer.csv")))
         ms_per_cycle = 1e3 / float(summary["core_clock"])
-        return FileEstimate(
+        return Estimate(
             tool="Vela",
             target=target,
             latency_ms=1e3 * float(summary["inference_time"]),
