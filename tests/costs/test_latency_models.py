@@ -79,6 +79,15 @@ def test_each_row_of_the_window_costs(one_layer, layer, rows):
     assert added == pytest.approx(rows * 100 / 120_000)
 
 
+def test_outputs_that_stay_float_can_have_a_figure_of_their_own(one_layer):
+    floats, integers = one_layer("linear"), one_layer("conv")
+    for table, kind, outputs in ((floats, "linear", 10), (integers, "conv", 0)):
+        cheaper = with_kernel(kind, cycles_per_float_output=5)
+        per_output = M4.latency.kernels[kind].cycles_per_output
+        saved = only(table, M4, 8).latency_ms - only(table, cheaper, 8).latency_ms
+        assert saved == pytest.approx(outputs * (per_output - 5) / 120_000)
+
+
 def test_operators_can_have_figures_of_their_own(resnet8):
     others = M4.latency.other_operators.model_copy(update={"by_operator": {"add": 0.0}})
     latency = M4.latency.model_copy(update={"other_operators": others})

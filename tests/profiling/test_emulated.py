@@ -19,6 +19,7 @@ from sigmaquant.profiling import emulated
 from sigmaquant.profiling.cores import CORES
 from sigmaquant.profiling.cross_compiler import CrossCompiler
 from sigmaquant.profiling.emulated_grid import (
+    LayerCase,
     OperatorCase,
     layer_cases,
     operator_cases,
@@ -31,23 +32,25 @@ M4 = CORES["cortex-m4"]
 _NO_FETCH = WeightFetch(cycles_per_byte=0, source="left out", kind=Evidence.EMULATED)
 
 
-def made_cycles(case: LayerChain | OperatorCase) -> int:
+def made_cycles(case: LayerCase | OperatorCase) -> int:
     """A kernel whose cost is the model's own."""
     if isinstance(case, OperatorCase):
         return case.elements * {"add": 40, "softmax": 100}.get(case.operator, 20)
-    bits, depthwise = case.weight_bits, case.kind is LayerKind.DEPTHWISE_CONV
+    bits, kind = case.chain.weight_bits, case.chain.kind
+    depthwise = kind is LayerKind.DEPTHWISE_CONV
     work = kernel_work(case.layer, 1 if depthwise else 32)
     unpacking = (10 + bits) * work.weights if depthwise else 0
     whole, tail = (4, 0) if depthwise else (1 + bits / 8, 3 - bits / 8)
     gathered = 0 if depthwise else 2 * work.patch_elements
-    rows = 0 if case.kind is LayerKind.LINEAR else 300 * work.patch_rows
+    rows = 0 if kind is LayerKind.LINEAR else 300 * work.patch_rows
     dots = whole * work.block_macs + tail * work.tail_macs
-    return round(dots + gathered + rows + unpacking + 50 * work.outputs + 900 * work.uses)
+    outputs = 50 * work.requantized_outputs + 9 * work.float_outputs
+    return round(dots + gathered + rows + unpacking + outputs + 900 * work.uses)
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Profiled:
-    pending: list[LayerChain | OperatorCase] = []
+    pending: list[LayerCase | OperatorCase] = []
 
     def layers(bits: int) -> list[LayerChain]:
         pending[:] = found = list(layer_cases(bits))
@@ -94,8 +97,8 @@ def test_figures_are_emulated_and_all_else_is_the_shipped_parts(
 
 
 def test_cases_side_by_side_are_the_cases_alone() -> None:
-    cases = [*layer_cases(3)][:2], [*operator_cases()][:1]
-    programs = [*(case.program(1) for case in cases[0]), *(case.program() for case in cases[1])]
+    cases = [*[*layer_cases(3)][-2:], *[*operator_cases()][:1]]
+    programs = [case.program() for case in cases]
     together = side_by_side(programs)
     random = np.random.default_rng(0)
     inputs = {
@@ -109,8 +112,8 @@ def test_cases_side_by_side_are_the_cases_alone() -> None:
 
 
 def test_real_kernels_are_counted_the_same_in_every_run(cross_compiler: CrossCompiler) -> None:
-    cases = [LayerChain(LayerKind.CONV, 8, 8, bits, size=4, kernel=3) for bits in (2, 8)]
-    programs = [*(case.program(1) for case in cases), OperatorCase("softmax", (10,)).program()]
+    cases = [LayerCase(LayerChain(LayerKind.CONV, 8, 8, bits, 4, 3)) for bits in (2, 8)]
+    programs = [*(case.program() for case in cases), OperatorCase("softmax", (10,)).program()]
     first, again = (emulated.step_cycles(programs, M4, cross_compiler) for _ in range(2))
     assert first == again
     assert all(

@@ -24,6 +24,7 @@ class KernelWork:
         patch_elements: input values gathered for dot products.
         patch_rows: rows of the windows that they are gathered from.
         outputs: output values.
+        float_outputs: those that stay float32.
         weights: weights read, over all uses.
         uses: calls.
     """
@@ -34,8 +35,14 @@ class KernelWork:
     patch_elements: float
     patch_rows: float
     outputs: float
+    float_outputs: float
     weights: float
     uses: float
+
+    @property
+    def requantized_outputs(self) -> float:
+        """Output values that become integers."""
+        return self.outputs - self.float_outputs
 
 
 def kernel_work(layer: LayerSpec, dot_product_block: int = 1) -> KernelWork:
@@ -54,6 +61,7 @@ def kernel_work(layer: LayerSpec, dot_product_block: int = 1) -> KernelWork:
         patch_elements=places * length * layer.groups,
         patch_rows=places * _window_rows(layer),
         outputs=outputs,
+        float_outputs=outputs if layer.output_group is None else 0.0,
         weights=uses * layer.weights,
         uses=uses,
     )
@@ -98,7 +106,7 @@ def _packed_cycles(
         + work.tail_macs * tail.get(weight_bits, 0.0)
         + work.patch_elements * kernel.cycles_per_patch_element
         + work.patch_rows * kernel.cycles_per_patch_row
-        + work.outputs * kernel.cycles_per_output
+        + kernel.output_cycles(work.outputs, is_float=layer.output_group is None)
         + work.weights * kernel.cycles_per_weight.get(weight_bits, 0.0)
         + work.uses * kernel.cycles_per_layer
     )

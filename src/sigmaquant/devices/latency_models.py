@@ -46,6 +46,7 @@ class KernelCycles(MacCycles):
         cycles_per_patch_element: for each input value gathered for a dot product (im2col).
         cycles_per_patch_row: for each row of the kernel's window at each output place.
         cycles_per_output: for each output value: bias, requantization, store.
+        cycles_per_float_output: for those that stay float32; None: as for all.
         cycles_per_weight: by weight width, for weights unpacked to RAM once a layer; empty where
             the kernel unpacks in registers, within ``cycles_per_mac``.
         cycles_per_layer: for each call.
@@ -59,6 +60,7 @@ class KernelCycles(MacCycles):
     cycles_per_patch_element: Figure = 0.0
     cycles_per_patch_row: Figure = 0.0
     cycles_per_output: Figure = 0.0
+    cycles_per_float_output: Figure | None = None
     cycles_per_weight: dict[WeightBits, Figure] = pydantic.Field(default_factory=dict)
     cycles_per_layer: Figure = 0.0
     at_activation_bits: dict[ActivationBits, MacCycles] = pydantic.Field(default_factory=dict)
@@ -67,6 +69,11 @@ class KernelCycles(MacCycles):
     def macs_at(self, activation_bits: int) -> MacCycles:
         """The figures for one activation width."""
         return self.at_activation_bits.get(activation_bits, self)
+
+    def output_cycles(self, outputs: float, is_float: bool) -> float:
+        """Of so many output values."""
+        own = self.cycles_per_float_output if is_float else None
+        return outputs * (self.cycles_per_output if own is None else own)
 
 
 class WeightFetch(Sourced):

@@ -24,9 +24,8 @@ from sigmaquant.profiling.emulated_fit import (
     kernel_cycles,
     layer_rows,
 )
-from sigmaquant.profiling.emulated_grid import layer_cases, operator_cases, side_by_side
+from sigmaquant.profiling.emulated_grid import LayerCase, layer_cases, operator_cases, side_by_side
 from sigmaquant.profiling.emulated_network import EmulatedNetwork
-from sigmaquant.profiling.host_chains import LayerChain
 from sigmaquant.profiling.profiled import Profiled
 from sigmaquant.progress import progress_bar
 
@@ -48,11 +47,11 @@ def profile_emulated(core_name: str, name: str) -> Profiled:
         MissingToolError: there is no compiler for it.
     """
     core, compiler = core_named(core_name), find_cross_compiler()
-    layers: dict[LayerChain, int] = {}
+    layers: dict[LayerCase, int] = {}
     with progress_bar(f"emulating {core.name}", total=len(WIDTHS) + 1) as advance:
         for bits in WIDTHS:
             cases = tuple(layer_cases(bits))
-            counts = step_cycles([case.program(1) for case in cases], core, compiler)
+            counts = step_cycles([case.program() for case in cases], core, compiler)
             layers |= zip(cases, counts, strict=True)
             advance()
         others = tuple(operator_cases())

@@ -12,13 +12,12 @@ from sigmaquant.devices.evidence import Evidence
 from sigmaquant.devices.latency_models import ElementCycles, KernelCycles
 from sigmaquant.export.c.packing import BLOCK
 from sigmaquant.layers import WIDTHS, LayerKind
-from sigmaquant.profiling.emulated_grid import OperatorCase
-from sigmaquant.profiling.host_chains import LayerChain
+from sigmaquant.profiling.emulated_grid import LayerCase, OperatorCase
 from sigmaquant.profiling.nonnegative_fit import nonnegative_fit
 from sigmaquant.profiling.profiled import FittedRow, readable
 from sigmaquant.profiling.relative_fit import FloatArray, relative_fit
 
-LayerCycles = Mapping[LayerChain, int]
+LayerCycles = Mapping[LayerCase, int]
 OperatorCycles = Mapping[OperatorCase, int]
 
 
@@ -36,11 +35,11 @@ class _Terms:
     by_width: tuple[str, ...]
     shared: tuple[str, ...]
 
-    def row(self, layer: LayerChain) -> list[float]:
+    def row(self, case: LayerCase) -> list[float]:
         """The amount of each, width by width, then of what is shared."""
-        work = kernel_work(layer.layer, self.block)
+        work = kernel_work(case.layer, self.block)
         own = [
-            getattr(work, term) * (layer.weight_bits == bits)
+            getattr(work, term) * (case.chain.weight_bits == bits)
             for term in self.by_width
             for bits in WIDTHS
         ]
@@ -50,11 +49,13 @@ class _Terms:
 _DOT_PRODUCTS = ("block_macs", "tail_macs")
 _TERMS = {
     LayerKind.CONV: _Terms(
-        BLOCK, _DOT_PRODUCTS, ("patch_elements", "patch_rows", "outputs", "uses")
+        BLOCK, _DOT_PRODUCTS, ("patch_elements", "patch_rows", "requantized_outputs", "uses")
     ),
-    LayerKind.LINEAR: _Terms(BLOCK, _DOT_PRODUCTS, ("patch_elements", "outputs", "uses")),
+    LayerKind.LINEAR: _Terms(
+        BLOCK, _DOT_PRODUCTS, ("patch_elements", "requantized_outputs", "float_outputs", "uses")
+    ),
     LayerKind.DEPTHWISE_CONV: _Terms(
-        1, ("weights",), ("block_macs", "patch_rows", "outputs", "uses")
+        1, ("weights",), ("block_macs", "patch_rows", "requantized_outputs", "uses")
     ),
 }
 
@@ -64,7 +65,7 @@ class _Samples:
     """Layers of one kind, what they do, and what they took."""
 
     terms: _Terms
-    layers: tuple[LayerChain, ...]
+    cases: tuple[LayerCase, ...]
     work: FloatArray
     cycles: FloatArray
 
@@ -76,8 +77,8 @@ class _Samples:
 
     def left_out(self) -> FloatArray:
         """Relative, of a fit that has not seen the layer's shape at any width."""
-        errors = np.empty(len(self.layers))
-        names = np.array([layer.name for layer in self.layers])
+        errors = np.empty(len(self.cases))
+        names = np.array([case.name for case in self.cases])
         for name in dict.fromkeys(names):
             out = names == name
             found = nonnegative_fit(self.work[~out], self.cycles[~out])
@@ -105,7 +106,8 @@ def kernel_cycles(measured: LayerCycles, kind: LayerKind, source: str) -> Kernel
         dot_product_block=samples.terms.block,
         cycles_per_patch_element=shared.get("patch_elements", 0.0),
         cycles_per_patch_row=shared.get("patch_rows", 0.0),
-        cycles_per_output=shared["outputs"],
+        cycles_per_output=shared["requantized_outputs"],
+        cycles_per_float_output=shared.get("float_outputs"),
         cycles_per_weight=by_width.get("weights", {}),
         cycles_per_layer=shared["uses"],
     )
@@ -116,12 +118,12 @@ def layer_rows(measured: LayerCycles) -> tuple[FittedRow, ...]:
     rows: dict[str, FittedRow] = {}
     for kind in _TERMS:
         samples = _of_kind(measured, kind)
-        for layer, *figures in zip(
-            samples.layers, samples.cycles, samples.errors(), samples.left_out(), strict=True
+        for case, *figures in zip(
+            samples.cases, samples.cycles, samples.errors(), samples.left_out(), strict=True
         ):
-            row = FittedRow(f"{layer.name}, {layer.weight_bits} bits", *map(float, figures))
-            worst = rows.setdefault(layer.name, row)
-            rows[layer.name] = max(worst, row, key=lambda each: abs(each.left_out))
+            row = FittedRow(f"{case.name}, {case.chain.weight_bits} bits", *map(float, figures))
+            worst = rows.setdefault(case.name, row)
+            rows[case.name] = max(worst, row, key=lambda each: abs(each.left_out))
     return tuple(rows.values())
 
 
@@ -148,9 +150,9 @@ def _per_element(measured: OperatorCycles) -> float:
 
 
 def _of_kind(measured: LayerCycles, kind: LayerKind) -> _Samples:
-    own = {layer: cycles for layer, cycles in measured.items() if layer.kind is kind}
+    own = {case: cycles for case, cycles in measured.items() if case.chain.kind is kind}
     terms = _TERMS[kind]
-    work = np.array([terms.row(layer) for layer in own], float)
+    work = np.array([terms.row(case) for case in own], float)
     return _Samples(terms, tuple(own), work, np.array([*own.values()], float))
 
 
@@ -164,7 +166,7 @@ def _coefficients(samples: _Samples) -> tuple[dict[str, dict[int, float]], dict[
 
 def _accuracy(samples: _Samples) -> str:
     errors = 100 * np.abs(samples.errors())
-    shapes = len({layer.name for layer in samples.layers})
+    shapes = len({case.name for case in samples.cases})
     return (
         f"{shapes} shapes at every width, fit error {errors.mean():.1f} % on average, "
         f"{errors.max():.1f} % at most"

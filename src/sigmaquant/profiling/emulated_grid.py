@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sigmaquant.layers import LayerKind
+from sigmaquant.layers import LayerKind, LayerSpec
 from sigmaquant.lowering.program import (
     Add,
     Argument,
@@ -79,8 +79,43 @@ _LINEAR = (
     (300, 33),
     (72, 30),
 )
+_HEADS = ((64, 10), (64, 12), (128, 640), (256, 5), (100, 40))  # whose results stay float32
 _SHAPES = ((16, 16, 16), (32, 8, 8), (64, 4, 4), (24, 7, 9))
 _CLASSES = ((10,), (12,), (100,))
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer by itself.
+
+    Attributes:
+        chain: what it is.
+        to_float: whether a linear layer's results stay float32.
+    """
+
+    chain: LayerChain
+    to_float: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its shape, for messages."""
+        return f"{self.chain.name}{' in float' * self.to_float}"
+
+    @property
+    def layer(self) -> LayerSpec:
+        """Its record."""
+        own = self.chain.layer
+        return own.model_copy(update={"output_group": None}) if self.to_float else own
+
+    def program(self) -> IntegerProgram:
+        """A network of it alone."""
+        program = self.chain.program(1)
+        if not self.to_float:
+            return program
+        *others, layer, _ = program.operators
+        body = (*others, dataclasses.replace(layer, output="y"))
+        values = {name: value for name, value in program.values.items() if name != layer.output}
+        return dataclasses.replace(program, operators=body, values=values)
 
 
 @dataclass(frozen=True)
@@ -164,15 +199,17 @@ OPERATORS: dict[str, Callable[[tuple[int, ...]], tuple[Operator, tuple[int, ...]
 """By name in a schedule: (shape of the input) to the operator and the shape of its result."""
 
 
-def layer_cases(weight_bits: int) -> Iterator[LayerChain]:
+def layer_cases(weight_bits: int) -> Iterator[LayerCase]:
     """Layers of all kinds at one weight width."""
     for inputs, outputs, size, kernel, stride in _CONVOLUTIONS:
-        yield LayerChain(LayerKind.CONV, inputs, outputs, weight_bits, size, kernel, stride)
+        shape = (inputs, outputs, weight_bits, size, kernel, stride)
+        yield LayerCase(LayerChain(LayerKind.CONV, *shape))
     for channels, size, kernel, stride in _DEPTHWISE:
         shape = (channels, channels, weight_bits, size, kernel, stride)
-        yield LayerChain(LayerKind.DEPTHWISE_CONV, *shape)
-    for inputs, outputs in _LINEAR:
-        yield LayerChain(LayerKind.LINEAR, inputs, outputs, weight_bits)
+        yield LayerCase(LayerChain(LayerKind.DEPTHWISE_CONV, *shape))
+    for features, to_float in ((_LINEAR, False), (_HEADS, True)):
+        for inputs, outputs in features:
+            yield LayerCase(LayerChain(LayerKind.LINEAR, inputs, outputs, weight_bits), to_float)
 
 
 def operator_cases() -> Iterator[OperatorCase]:
