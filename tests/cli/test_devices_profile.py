@@ -70,3 +70,19 @@ def test_an_emulated_core_without_a_compiler(
     assert ended.code == 2
     assert "no compiler for Cortex-M: install arm-none-eabi-gcc" in ended.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_takes_the_profile_and_reports_no_energy(
+    sigmaquant: Any, project: Path, quick: None
+) -> None:
+    assert sigmaquant("devices", "profile", "--out", "desk.toml", "-q").code == 0
+    command = ("run", "run.toml", "--device", "desk.toml", "--epochs", "0", "--out", "out")
+    ended = sigmaquant(*command)
+    assert ended.code == 0, ended.err
+    report = sq.RunReport.load("out/report.json")
+    assert [use.metric for use in report.budgets] == ["flash_bytes", "peak_ram_bytes", "latency_ms"]
+    assert report.budgets[2].mark == "measured"
+    assert {layer.energy_uj for layer in report.layers} == {None}
+    refused = sigmaquant(*command, "--energy", "1mJ")
+    assert refused.code == 2
+    assert "the energy of desk is not known (no energy counter here" in refused.err
