@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from sigmaquant.export.c.manifest import Manifest
 from sigmaquant.layers import LayerTable
 from sigmaquant.profiling.cross_compiler import CrossCompiler, write_bare
 from sigmaquant.profiling.firmware import write_firmware
+
+Built = Callable[..., str]
 
 # A board whose counter starts again after 2^32 and moves by 1,000 cycles whenever it is read; 12
 # seconds a step are more than it counts to.
@@ -74,21 +77,29 @@ def exported(network: sq.Network, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-def built(folder: Path, compiler: Compiler, *sources: Path) -> str:
-    """What the firmware prints on this machine."""
-    parts = [p for p in folder.rglob("*.c") if p.name != "main.c"]
-    compiler.program(folder / "main.c", [*parts, *sources], folder / "run", f"-I{folder}")
-    ended = run_program([folder / "run"])
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout.decode()
+@pytest.fixture(scope="module")
+def built(exported: Path, compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """What a folder's firmware prints on this machine; the kernels are compiled once for all."""
+    kernels = sorted((exported / "kernels").glob("*.c"))
+    objects = compiler.objects(kernels, tmp_path_factory.mktemp("kernels"))
+
+    def run(folder: Path, *sources: Path) -> str:
+        parts = [folder / name for name in ("bench.c", "clock.c", "model.c")]
+        flag = f"-I{folder}"
+        compiler.program(folder / "main.c", [*parts, *sources, *objects], folder / "run", flag)
+        ended = run_program([folder / "run"])
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.decode()
+
+    return run
 
 
 def test_rows_add_up_and_are_read_back(
-    exported: Path, table: LayerTable, compiler: Compiler, tmp_path: Path
+    exported: Path, table: LayerTable, built: Built, tmp_path: Path
 ) -> None:
     folder = tmp_path / "firmware"
     write_firmware(exported, table, folder)
-    (folder / "board.csv").write_text(built(folder, compiler))
+    (folder / "board.csv").write_text(built(folder))
     whole, *layers = read_measurements(folder / "board.csv")
     assert (whole.network, whole.plan) == (folder / "network.json", folder / "plan.json")
     assert LayerTable.load(whole.network) == table
@@ -100,12 +111,12 @@ def test_rows_add_up_and_are_read_back(
 
 
 def test_cycles_become_milliseconds_also_where_the_counter_starts_again(
-    exported: Path, table: LayerTable, compiler: Compiler, tmp_path: Path
+    exported: Path, table: LayerTable, built: Built, tmp_path: Path
 ) -> None:
     folder, fake = tmp_path / "firmware", tmp_path / "fake.c"
     write_firmware(exported, table, folder)
     fake.write_text(FAKE_BOARD)
-    printed = built(folder, compiler, fake)
+    printed = built(folder, fake)
     assert printed.splitlines()[0] == (
         "# 1000000 cycles a second, mean of 10 runs; 0 of 3 outputs differ from the reference"
     )
@@ -116,14 +127,14 @@ def test_cycles_become_milliseconds_also_where_the_counter_starts_again(
 
 
 def test_a_difference_from_the_reference_is_printed(
-    exported: Path, table: LayerTable, compiler: Compiler, tmp_path: Path
+    exported: Path, table: LayerTable, built: Built, tmp_path: Path
 ) -> None:
     folder = tmp_path / "firmware"
     write_firmware(exported, table, folder)
     vectors = folder / "check_vectors.h"
     before, name, wanted = vectors.read_text().partition("check_outputs[")
     vectors.write_text(before + name + re.sub("0x[0-9a-f]+", "0x1", wanted, count=1))
-    assert "1 of 3 outputs differ" in built(folder, compiler)
+    assert "1 of 3 outputs differ" in built(folder)
 
 
 @pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m4", "cortex-m7", "cortex-m33"])
@@ -147,7 +158,7 @@ def test_it_compiles_strictly_for_boards(
 
 
 def test_names_are_quoted_for_c_and_csv(
-    exported: Path, table: LayerTable, compiler: Compiler, tmp_path: Path
+    exported: Path, table: LayerTable, built: Built, tmp_path: Path
 ) -> None:
     odd = 'twice, "so" ??/ \\ é'
     manifest = Manifest.load(exported / "model.json")
@@ -170,7 +181,7 @@ def test_names_are_quoted_for_c_and_csv(
     ]
     changed = table.model_copy(update={"layers": tuple(layers)})
     write_firmware(renamed, changed, tmp_path / "firmware")
-    printed = built(tmp_path / "firmware", compiler)
+    printed = built(tmp_path / "firmware")
     (tmp_path / "firmware" / "board.csv").write_text(printed)
     rows = read_measurements(tmp_path / "firmware" / "board.csv")
     assert odd in [row.layer for row in rows]

@@ -1,4 +1,4 @@
-"""Profiles of a host: from made times, which tell what the fit has to find, and from real ones."""
+"""Profiles of a host, from made times: they tell what the fit has to find."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sigmaquant.devices.energy_models import UnknownEnergy
 from sigmaquant.devices.profile_file import write_profile
 from sigmaquant.errors import DataError
 from sigmaquant.layers import LayerKind, LayerTable, StepSpec, TensorSpec
-from sigmaquant.profiling import host
+from sigmaquant.profiling import host, host_timing
 from sigmaquant.profiling.host import profile_host
 from sigmaquant.profiling.host_chains import LayerChain, OperatorChain
 from sigmaquant.profiling.host_energy import Power
-from sigmaquant.profiling.host_timing import LinkTime
+from sigmaquant.profiling.host_timing import LinkTime, link_time
 
 
 def made_us(chain):
@@ -112,14 +112,41 @@ def test_a_layer_that_takes_no_longer_than_its_sum_is_an_error(tmp_path):
         profile_host("desk", measure=lambda _: LinkTime(1.0, 1.0), powercap=tmp_path)
 
 
-def test_a_real_host_is_profiled_and_its_profile_loads(tmp_path):
+def test_real_sessions_become_a_profile_that_loads(tmp_path, monkeypatch):
+    # Everything runs; only the clock is made, so that no other work on the machine is measured.
+    now_ns = 0
+
+    def network_run(program, threads):
+        run = real_run(program, threads)
+
+        def timed():
+            nonlocal now_ns
+            run()
+            now_ns += 1000 * sum(map(operator_ns, program.operators))
+
+        return timed
+
+    def operator_ns(operator):
+        weights = getattr(operator, "weights", None)
+        return 7 if weights is None else 20 + weights.values.size
+
+    real_run = host_timing.network_run
+    monkeypatch.setattr(host_timing, "network_run", network_run)
     layers = [
-        LayerChain(kind, size, size, bits, size=1 if kind is LayerKind.LINEAR else 12, kernel=3)
+        LayerChain(kind, size, size, bits, size=1 if kind is LayerKind.LINEAR else 6, kernel=3)
         for kind in LayerKind
         for size, bits in ((16, 8), (64, 3), (96, 4))
     ]
     operators = [OperatorChain(n, (16, 8 * s, 8)) for n in ("add", "float sigmoid") for s in (4, 8)]
-    found = profile_host("here", runs=3, layers=layers, operators=operators, powercap=tmp_path)
+    found = profile_host(
+        "here",
+        measure=lambda chain: link_time(chain, threads=1, runs=2, clock_ns=lambda: now_ns),
+        layers=layers,
+        operators=operators,
+        powercap=tmp_path,
+    )
     write_profile(found.profile, tmp_path / "here.toml")
     assert load_profile(tmp_path / "here.toml") == found.profile
-    assert len(found.rows) == len(layers) + len(operators)
+    measured = {row.name: row.measured for row in found.rows}
+    assert measured["linear 64 to 64, 3 bits"] == pytest.approx(20 + 64 * 64)
+    assert measured["add on 16x64x8"] == pytest.approx(7)
