@@ -44,7 +44,7 @@ def made_cycles(case: LayerCase | OperatorCase) -> int:
     gathered = 0 if depthwise else 2 * work.patch_elements
     rows = 0 if kind is LayerKind.LINEAR else 300 * work.patch_rows
     dots = whole * work.block_macs + tail * work.tail_macs
-    outputs = 50 * work.requantized_outputs + 9 * work.float_outputs
+    outputs = 0 if depthwise else 50 * work.requantized_outputs + 9 * work.float_outputs
     return round(dots + gathered + rows + unpacking + outputs + 900 * work.uses)
 
 

@@ -54,9 +54,8 @@ _TERMS = {
     LayerKind.LINEAR: _Terms(
         BLOCK, _DOT_PRODUCTS, ("patch_elements", "requantized_outputs", "float_outputs", "uses")
     ),
-    LayerKind.DEPTHWISE_CONV: _Terms(
-        1, ("weights",), ("block_macs", "patch_rows", "requantized_outputs", "uses")
-    ),
+    # With 3 x 3 kernels alone there are nine products for each output: those tell all of it.
+    LayerKind.DEPTHWISE_CONV: _Terms(1, ("weights",), ("block_macs", "patch_rows", "uses")),
 }
 
 
@@ -106,7 +105,7 @@ def kernel_cycles(measured: LayerCycles, kind: LayerKind, source: str) -> Kernel
         dot_product_block=samples.terms.block,
         cycles_per_patch_element=shared.get("patch_elements", 0.0),
         cycles_per_patch_row=shared.get("patch_rows", 0.0),
-        cycles_per_output=shared["requantized_outputs"],
+        cycles_per_output=shared.get("requantized_outputs", 0.0),
         cycles_per_float_output=shared.get("float_outputs"),
         cycles_per_weight=by_width.get("weights", {}),
         cycles_per_layer=shared["uses"],

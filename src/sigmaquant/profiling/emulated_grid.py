@@ -53,18 +53,18 @@ _CONVOLUTIONS = (
     (8, 32, 9, 1, 1),
     (40, 24, 6, 1, 1),
 )
-# channels, height and width, kernel, stride
+# channels, height and width, kernel, stride; the kernel for 3 x 3 is another than that for the
+# rest, which are too rare to be fitted apart
 _DEPTHWISE = (
     (8, 16, 3, 1),
     (16, 12, 3, 2),
     (24, 9, 3, 1),
     (32, 8, 3, 1),
+    (48, 12, 3, 1),
     (64, 6, 3, 1),
     (64, 8, 3, 2),
+    (64, 12, 3, 1),
     (128, 4, 3, 1),
-    (16, 10, 5, 1),
-    (40, 6, 5, 1),
-    (32, 9, 7, 2),
 )
 # inputs, outputs
 _LINEAR = (
