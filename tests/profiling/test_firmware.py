@@ -17,7 +17,9 @@ from sigmaquant.errors import ArtifactError, OutputError
 from sigmaquant.export.c.compiler import STRICT, Compiler, find_compiler, run_program
 from sigmaquant.export.c.manifest import Manifest
 from sigmaquant.layers import LayerTable
+from sigmaquant.profiling.cores import core_named
 from sigmaquant.profiling.cross_compiler import CrossCompiler, write_bare
+from sigmaquant.profiling.emulator import Emulator
 from sigmaquant.profiling.firmware import write_firmware
 
 Built = Callable[..., str]
@@ -31,6 +33,18 @@ void sq_cycles_start(void) { now += 5; }
 uint32_t sq_cycles(void) { return now += 1000; }
 uint32_t sq_cycles_per_second(void) { return 1000000; }
 """
+
+# What prints into memory, for an emulator that has no counter of cycles.
+EMULATED_BOARD = (
+    FAKE_BOARD.replace("1000000", "16000000")
+    + """
+char printed[4096];
+void sq_pause(int32_t reason);
+void sq_putchar(char character) { static int at; printed[at++] = character; }
+int putchar(int character) { return character; }
+int main(void) { bench(); for (;;) sq_pause(-1); }
+"""
+)
 
 
 class Net(nn.Module):
@@ -155,6 +169,25 @@ def test_it_compiles_strictly_for_boards(
         command = [*cross_compiler.command, *STRICT, *flags, folder / name, "-o", output]
         ended = run_program(command)
         assert ended.returncode == 0, ended.stderr.decode()
+
+
+def test_it_runs_on_an_emulated_board(
+    cross_compiler: CrossCompiler, exported: Path, table: LayerTable, tmp_path: Path
+) -> None:
+    folder, board = tmp_path / "firmware", tmp_path / "board.c"
+    write_firmware(exported, table, folder)
+    board.write_text(EMULATED_BOARD)
+    clock = folder / "clock.c"
+    clock.write_text("#define BENCH_HZ 16000000\n" + clock.read_text())
+    sources = [folder / name for name in ("bench.c", "clock.c", "model.c")]
+    kernels = sorted((folder / "kernels").glob("*.c"))
+    core = core_named("cortex-m4")
+    image = cross_compiler.image([*sources, board, *kernels], [folder], core)
+    emulator = Emulator(image, core.name)
+    emulator.run()
+    printed = emulator.read(image.symbols["printed"], 4096).partition(b"\0")[0].decode()
+    assert "16000000 cycles a second, mean of 10 runs; 0 of 3 outputs differ" in printed
+    assert "network.json,twice,plan.json,0.125000,\n" in printed
 
 
 def test_names_are_quoted_for_c_and_csv(
