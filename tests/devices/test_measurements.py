@@ -35,7 +35,7 @@ def test_two_columns_are_enough_and_a_byte_order_mark_does_no_harm(written):
 
 
 def test_remarks_stand_anywhere_and_lines_keep_their_numbers(written):
-    remarked = "# board 7\n\nnetwork,layer,latency_ms\n# warm\nn,\"a,\"\"b\"\"\",2\n\nn,,"
+    remarked = '# board 7\n\nnetwork,layer,latency_ms\n# warm\nn,"a,""b""",2\n\nn,,'
     first, second = read_measurements(written(f"{remarked}3\n"))
     assert (first.layer, second.layer, second.latency_ms) == ('a,"b"', None, 3)
     with pytest.raises(DataError, match=":7: latency_ms"):
