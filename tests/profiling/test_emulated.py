@@ -13,18 +13,22 @@ from sigmaquant.devices import Evidence, load_profile
 from sigmaquant.devices.latency_models import WeightFetch
 from sigmaquant.devices.profile_file import write_profile
 from sigmaquant.errors import DeviceError
+from sigmaquant.export.c.manifest import Step
 from sigmaquant.layers import WIDTHS, LayerKind
 from sigmaquant.lowering import run_reference
 from sigmaquant.profiling import emulated
 from sigmaquant.profiling.cores import CORES
+from sigmaquant.profiling.counts import Count
 from sigmaquant.profiling.cross_compiler import CrossCompiler
 from sigmaquant.profiling.emulated_grid import (
     LayerCase,
     OperatorCase,
+    convolution_cases,
     layer_cases,
     operator_cases,
     side_by_side,
 )
+from sigmaquant.profiling.emulated_network import StepCount
 from sigmaquant.profiling.host_chains import LayerChain
 from sigmaquant.profiling.profiled import Profiled
 
@@ -40,6 +44,8 @@ def made_cycles(case: LayerCase | OperatorCase) -> int:
     depthwise = kind is LayerKind.DEPTHWISE_CONV
     work = kernel_work(case.layer, 1 if depthwise else 32)
     unpacking = (10 + bits) * work.weights if depthwise else 0
+    if case.unpacks_first:
+        unpacking, bits = 3 * work.weights, 8
     whole, tail = (4, 0) if depthwise else (1 + bits / 8, 3 - bits / 8)
     gathered = 0 if depthwise else 2 * work.patch_elements
     rows = 0 if kind is LayerKind.LINEAR else 300 * work.patch_rows
@@ -50,26 +56,31 @@ def made_cycles(case: LayerCase | OperatorCase) -> int:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Profiled:
-    pending: list[LayerCase | OperatorCase] = []
+    """From made cycles; the export unpacks 5 to 7 bits first where it has room."""
 
-    def layers(bits: int) -> list[LayerChain]:
-        pending[:] = found = list(layer_cases(bits))
-        return found
+    def layers(cases: list[LayerCase], *_: object) -> dict[LayerCase, int]:
+        known = (5, 6, 7)
+        offered = [c for c in cases if not c.unpacks_first or c.chain.weight_bits in known]
+        return {case: made_cycles(case) for case in offered}
 
-    def operators() -> list[OperatorCase]:
-        pending[:] = found = list(operator_cases())
-        return found
+    def operators(*_: object) -> list[StepCount]:
+        counts = [Count(instructions=1, cycles=made_cycles(case)) for case in operator_cases()]
+        step = Step(name="0/layer0", operator="?")
+        return [StepCount(step=step, count=count, functions={}) for count in counts]
 
-    monkeypatch.setattr(emulated, "layer_cases", layers)
-    monkeypatch.setattr(emulated, "operator_cases", operators)
-    monkeypatch.setattr(emulated, "step_cycles", lambda *_: [made_cycles(c) for c in pending])
+    monkeypatch.setattr(emulated, "layer_cycles", layers)
+    monkeypatch.setattr(emulated, "step_counts", operators)
     monkeypatch.setattr(emulated, "find_cross_compiler", lambda: CrossCompiler(("cc",), "cc 1"))
     return emulated.profile_emulated("cortex-m4", "mine")
 
 
 def test_made_cycles_are_found_again_at_every_width(made: Profiled) -> None:
     assert max(abs(row.error) for row in made.rows) < 1e-3
-    assert len(made.rows) == len(list(layer_cases(8)))
+    assert len(made.rows) == len([*layer_cases(8), *convolution_cases(8)])
+    unpacking = made.profile.latency.kernels["conv"].unpack_first
+    assert unpacking is not None
+    assert unpacking.cycles_per_weight == pytest.approx(dict.fromkeys((5, 6, 7), 3.0), rel=1e-3)
+    assert made.profile.latency.kernels["linear"].unpack_first is None
     latency = made.profile.latency.model_copy(update={"weight_fetch": _NO_FETCH})
     for bits in WIDTHS:
         for case in layer_cases(bits):
@@ -113,13 +124,18 @@ def test_cases_side_by_side_are_the_cases_alone() -> None:
 
 def test_real_kernels_are_counted_the_same_in_every_run(cross_compiler: CrossCompiler) -> None:
     cases = [LayerCase(LayerChain(LayerKind.CONV, 8, 8, bits, 4, 3)) for bits in (2, 8)]
-    programs = [*(case.program() for case in cases), OperatorCase("softmax", (10,)).program()]
-    first, again = (emulated.step_cycles(programs, M4, cross_compiler) for _ in range(2))
+    first, again = (emulated.layer_cycles(cases, M4, cross_compiler) for _ in range(2))
     assert first == again
-    assert all(
-        0.5 < cycles / case.layer.macs < 20 for cycles, case in zip(first, cases, strict=False)
-    )
-    assert 100 < first[-1] < 10_000
+    assert all(0.5 < cycles / case.layer.macs < 20 for case, cycles in first.items())
+    softmax = OperatorCase("softmax", (10,)).program()
+    (step,) = emulated.step_counts([softmax], M4, cross_compiler)
+    assert 100 < step.count.cycles < 10_000
+
+
+def test_only_layers_that_were_unpacked_first_count_as_such(cross_compiler: CrossCompiler) -> None:
+    chains = [LayerChain(LayerKind.CONV, 16, 8, 7, size, 1) for size in (2, 8)]
+    few, many = (LayerCase(chain, unpacks_first=True) for chain in chains)
+    assert set(emulated.layer_cycles([few, many], M4, cross_compiler)) == {many}
 
 
 def test_other_targets_are_refused() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from sigmaquant.costs.cycles import kernel_work
 from sigmaquant.devices.evidence import Evidence
-from sigmaquant.devices.latency_models import ElementCycles, KernelCycles
+from sigmaquant.devices.latency_models import ElementCycles, KernelCycles, UnpackFirst
 from sigmaquant.export.c.packing import BLOCK
+from sigmaquant.export.c.values import BYTE_BITS
 from sigmaquant.layers import WIDTHS, LayerKind
 from sigmaquant.profiling.emulated_grid import LayerCase, OperatorCase
 from sigmaquant.profiling.nonnegative_fit import nonnegative_fit
@@ -38,14 +39,17 @@ class _Terms:
     def row(self, case: LayerCase) -> list[float]:
         """The amount of each, width by width, then of what is shared."""
         work = kernel_work(case.layer, self.block)
+        stored_bits = case.chain.weight_bits
+        read_bits = BYTE_BITS if case.unpacks_first else stored_bits
         own = [
-            getattr(work, term) * (case.chain.weight_bits == bits)
-            for term in self.by_width
-            for bits in WIDTHS
+            getattr(work, term) * (read_bits == bits) for term in self.by_width for bits in WIDTHS
         ]
+        unpacked = work.weights if case.unpacks_first else 0.0
+        own += [unpacked * (stored_bits == bits) for bits in WIDTHS]
         return [*own, *(getattr(work, term) for term in self.shared)]
 
 
+_UNPACKING = "unpacked weights"
 _DOT_PRODUCTS = ("block_macs", "tail_macs")
 _TERMS = {
     LayerKind.CONV: _Terms(
@@ -95,6 +99,7 @@ def kernel_cycles(measured: LayerCycles, kind: LayerKind, source: str) -> Kernel
     """
     samples = _of_kind(measured, kind)
     by_width, shared = _coefficients(samples)
+    unpacking = {bits: cycles for bits, cycles in by_width[_UNPACKING].items() if cycles}
     if "block_macs" in shared:
         by_width["block_macs"] = dict.fromkeys(WIDTHS, shared["block_macs"])
     return KernelCycles(
@@ -109,7 +114,15 @@ def kernel_cycles(measured: LayerCycles, kind: LayerKind, source: str) -> Kernel
         cycles_per_float_output=shared.get("float_outputs"),
         cycles_per_weight=by_width.get("weights", {}),
         cycles_per_layer=shared["uses"],
+        unpack_first=_unpack_first(unpacking, source),
     )
+
+
+def _unpack_first(unpacking: dict[int, float], source: str) -> UnpackFirst | None:
+    if not unpacking:
+        return None
+    how = f"{source}: weights expanded to bytes in RAM, then the kernel for 8 bits"
+    return UnpackFirst(source=how, kind=Evidence.EMULATED, cycles_per_weight=unpacking)
 
 
 def layer_rows(measured: LayerCycles) -> tuple[FittedRow, ...]:
@@ -159,7 +172,8 @@ def _coefficients(samples: _Samples) -> tuple[dict[str, dict[int, float]], dict[
     """By term and width, and by term for those that all widths share."""
     terms = samples.terms
     found = iter(nonnegative_fit(samples.work, samples.cycles).tolist())
-    by_width = {term: {bits: readable(next(found)) for bits in WIDTHS} for term in terms.by_width}
+    own = (*terms.by_width, _UNPACKING)
+    by_width = {term: {bits: readable(next(found)) for bits in WIDTHS} for term in own}
     return by_width, {term: readable(next(found)) for term in terms.shared}
 
 

@@ -91,15 +91,18 @@ class LayerCase:
     Attributes:
         chain: what it is.
         to_float: whether a linear layer's results stay float32.
+        unpacks_first: whether its weights are expanded to bytes in RAM before they are used.
     """
 
     chain: LayerChain
     to_float: bool = False
+    unpacks_first: bool = False
 
     @property
     def name(self) -> str:
         """Its shape, for messages."""
-        return f"{self.chain.name}{' in float' * self.to_float}"
+        how = " in float" * self.to_float + " unpacked first" * self.unpacks_first
+        return f"{self.chain.name}{how}"
 
     @property
     def layer(self) -> LayerSpec:
@@ -210,6 +213,13 @@ def layer_cases(weight_bits: int) -> Iterator[LayerCase]:
     for features, to_float in ((_LINEAR, False), (_HEADS, True)):
         for inputs, outputs in features:
             yield LayerCase(LayerChain(LayerKind.LINEAR, inputs, outputs, weight_bits), to_float)
+
+
+def convolution_cases(weight_bits: int) -> Iterator[LayerCase]:
+    """Those that may have a kernel that unpacks first."""
+    for case in layer_cases(weight_bits):
+        if case.chain.kind is LayerKind.CONV:
+            yield dataclasses.replace(case, unpacks_first=True)
 
 
 def operator_cases() -> Iterator[OperatorCase]:

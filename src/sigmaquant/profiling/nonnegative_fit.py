@@ -19,7 +19,7 @@ def nonnegative_fit(work: FloatArray, measured: FloatArray) -> FloatArray:
     The active-set method of Lawson and Hanson 1974, chapter 23, algorithm NNLS.
 
     Args:
-        work: (samples, terms), each term used by some sample.
+        work: (samples, terms).
         measured: (samples,), above 0.
 
     Returns:
@@ -27,6 +27,7 @@ def nonnegative_fit(work: FloatArray, measured: FloatArray) -> FloatArray:
     """
     shares = work / measured[:, None]
     lengths = np.linalg.norm(shares, axis=0)
+    lengths[lengths == 0] = 1.0  # terms that no sample uses
     columns, wanted = shares / lengths, np.ones(len(measured))
     found = np.zeros(work.shape[1])
     free = np.zeros(work.shape[1], bool)
