@@ -2,6 +2,8 @@
 #include "sq_requantize.h"
 #include "sq_values.h"
 
+#define SQ_FOUR_BIASES 4
+#define SQ_FOUR_MULTIPLIERS 4
 #define SQ_3X3 9 /* taps of most kernels, for which the loop over them is written out */
 
 /* A block of channels, and what is in scratch for it. */
@@ -10,29 +12,48 @@ typedef struct {
     int32_t channel, channels; /* its first and their number */
     int32_t count;             /* of taps */
     const uint8_t **taps;      /* where the inputs of each begin; padding has its own */
-    int16_t *weights;          /* by fours of channels, then taps: first, third, second, fourth */
+    uint32_t *fours;           /* see sq_spread_four */
     uint8_t *padding, *values;
 } sq_channels;
 
-/* Where the weight of channel `i` and the first tap is; those of the next taps are 4 apart. */
-SQ_INLINE int16_t *sq_weights_of(const sq_channels *block, int32_t i)
+/* Words of four channels in scratch. */
+SQ_INLINE int32_t sq_four_words(int32_t count)
 {
-    const int32_t place = (i & 1) * 2 + (i >> 1 & 1);
-    return block->weights + (i >> 2) * 4 * block->count + place;
+    return SQ_FOUR_BIASES + 2 * count + SQ_FOUR_MULTIPLIERS;
 }
 
-/* The weights of a block as 16-bit numbers. */
-static void sq_spread_weights(const sq_channels *block, const uint32_t *words)
+/* Bytes 0 and 2 of a word as signed lanes, less 128: with the lanes' highest bits flipped before and
+ * after, nothing is carried from one to the other. */
+SQ_INLINE uint32_t sq_signed_lanes(uint32_t word)
 {
-    for (int32_t i = 0; i < block->channels; i++) {
-        int16_t *target = sq_weights_of(block, i);
-        int32_t index = i;
-        for (int32_t tap = block->count; tap > 0; tap--) {
-            const uint32_t byte = words[index >> 2] >> (8 * (index & 3)) & 0xFFu;
-            *target = (int16_t)((int32_t)byte - 128);
-            target += 4;
-            index += block->channels;
+    return ((word & 0x00FF00FFu) + 0x7F807F80u) ^ 0x80008000u;
+}
+
+/* All that four channels need, in the order in which they need it: their biases; for each tap a word
+ * with the weights of the first and the third as 16-bit lanes, and one with those of the second and
+ * the fourth; their multipliers. The last of them may be fewer, `count` of which are there. */
+static void sq_spread_four(const sq_channels *block, const uint32_t *words, int32_t i)
+{
+    const sq_depthwise *layer = block->layer;
+    const int32_t left = block->channels - i, count = left < 4 ? left : 4;
+    uint32_t *four = block->fours + (i >> 2) * sq_four_words(block->count);
+    int32_t index = i;
+    for (int32_t j = 0; j < count; j++) {
+        four[j] = (uint32_t)layer->bias[block->channel + i + j];
+        four[SQ_FOUR_BIASES + 2 * block->count + j] = layer->multipliers[block->channel + i + j];
+    }
+    four += SQ_FOUR_BIASES;
+    for (int32_t tap = block->count; tap > 0; tap--) {
+        uint32_t word = words[index >> 2];
+        if ((block->channels & 3) != 0) { /* fours begin within words */
+            word = 0;
+            for (int32_t j = 0; j < count; j++)
+                word |= (words[(index + j) >> 2] >> (8 * ((index + j) & 3)) & 0xFFu) << (8 * j);
         }
+        four[0] = sq_signed_lanes(word);
+        four[1] = sq_signed_lanes(word >> 8);
+        four += 2;
+        index += block->channels;
     }
 }
 
@@ -124,9 +145,16 @@ SQ_NOINLINE void sq_unpack_taps(const sq_channels *block, const uint8_t *input, 
 
 #endif
 
+/* Lane 0 or 1 of a word as a signed number, modulo 2^32. */
+SQ_INLINE uint32_t sq_lane(uint32_t lanes, int32_t lane)
+{
+    const uint32_t bits = lanes >> (16 * lane) & 0xFFFFu;
+    return (bits ^ 0x8000u) - 0x8000u;
+}
+
 /* What one tap adds to four channels, `offset` behind it; goes on to the next tap. */
 SQ_INLINE void sq_add_tap(sq_quad *sums, const uint8_t *const **taps, int32_t offset,
-                          const int16_t **weights)
+                          const uint32_t **weights)
 {
 #if SQ_DSP
     uint32_t x, x02, w02, w13;
@@ -141,18 +169,18 @@ SQ_INLINE void sq_add_tap(sq_quad *sums, const uint8_t *const **taps, int32_t of
                      : "memory");
 #else /* modulo 2^32, which the bias, less a product, may need */
     const uint8_t *x = *(*taps)++ + offset;
-    const int16_t *w = *weights;
-    *weights += 4;
-    sums->s0 = (int32_t)((uint32_t)sums->s0 + (uint32_t)(x[0] * w[0]));
-    sums->s1 = (int32_t)((uint32_t)sums->s1 + (uint32_t)(x[1] * w[2]));
-    sums->s2 = (int32_t)((uint32_t)sums->s2 + (uint32_t)(x[2] * w[1]));
-    sums->s3 = (int32_t)((uint32_t)sums->s3 + (uint32_t)(x[3] * w[3]));
+    const uint32_t w02 = (*weights)[0], w13 = (*weights)[1];
+    *weights += 2;
+    sums->s0 = (int32_t)((uint32_t)sums->s0 + x[0] * sq_lane(w02, 0));
+    sums->s1 = (int32_t)((uint32_t)sums->s1 + x[1] * sq_lane(w13, 0));
+    sums->s2 = (int32_t)((uint32_t)sums->s2 + x[2] * sq_lane(w02, 1));
+    sums->s3 = (int32_t)((uint32_t)sums->s3 + x[3] * sq_lane(w13, 1));
 #endif
 }
 
 /* The same for two taps. */
 SQ_INLINE void sq_add_two_taps(sq_quad *sums, const uint8_t *const **taps, int32_t offset,
-                               const int16_t **weights)
+                               const uint32_t **weights)
 {
 #if SQ_DSP
     uint32_t x, x02, y, w02, w13, v02, v13;
@@ -169,12 +197,13 @@ SQ_INLINE void sq_add_two_taps(sq_quad *sums, const uint8_t *const **taps, int32
 #endif
 }
 
-/* Biases of four channels. */
-SQ_INLINE sq_quad sq_load_four(const int32_t *bias)
+/* The biases of four channels; goes on to their weights. */
+SQ_INLINE sq_quad sq_begin_four(const uint32_t **four)
 {
     uint32_t b0, b1, b2, b3;
-    sq_load_two((const uint32_t *)bias, 0, &b0, &b1);
-    sq_load_two((const uint32_t *)bias, 8, &b2, &b3);
+    sq_load_two(*four, 0, &b0, &b1);
+    sq_load_two(*four, 8, &b2, &b3);
+    *four += SQ_FOUR_BIASES;
     return (sq_quad){(int32_t)b0, (int32_t)b1, (int32_t)b2, (int32_t)b3};
 }
 
@@ -183,43 +212,40 @@ SQ_INLINE sq_quad sq_load_four(const int32_t *bias)
  * function of its own, so that its loops have all registers. */
 SQ_NOINLINE void sq_convolve_3x3(const sq_channels *block, int32_t places, uint8_t *output)
 {
-    const sq_depthwise *layer = block->layer;
+    const sq_window *w = &block->layer->window;
     const uint8_t *const *taps = block->taps;
-    const int32_t channels = block->channels, stride = layer->window.channels;
-    const int32_t step = layer->window.stride_x * stride;
-    const int32_t zero_point = layer->range.zero_point;
-    const uint32_t *multipliers = layer->multipliers + block->channel;
-    const int32_t *bias = layer->bias + block->channel;
-    const int16_t *weights = block->weights;
-    for (int32_t i = 0; i + 4 <= channels; i += 4) {
+    const uint32_t *four = block->fours;
+    const int32_t channels = block->channels, stride = w->channels;
+    const int32_t step = w->stride_x * stride, zero_point = block->layer->range.zero_point;
+    for (int32_t i = 0; i < channels; i += 4) {
+        const uint32_t *next = four;
         uint8_t *target = output + i;
         int32_t offset = i;
         for (int32_t place = places; place > 0; place--) {
             const uint8_t *const *tap = taps;
-            const int16_t *weight = weights;
-            sq_quad sums = sq_load_four(bias);
-            sq_add_two_taps(&sums, &tap, offset, &weight);
-            sq_add_two_taps(&sums, &tap, offset, &weight);
-            sq_add_two_taps(&sums, &tap, offset, &weight);
-            sq_add_two_taps(&sums, &tap, offset, &weight);
-            sq_add_tap(&sums, &tap, offset, &weight);
-            sq_requantize_four(sums, multipliers, zero_point, SQ_NO_LIMIT, target);
+            next = four;
+            sq_quad sums = sq_begin_four(&next);
+            sq_add_two_taps(&sums, &tap, offset, &next);
+            sq_add_two_taps(&sums, &tap, offset, &next);
+            sq_add_two_taps(&sums, &tap, offset, &next);
+            sq_add_two_taps(&sums, &tap, offset, &next);
+            sq_add_tap(&sums, &tap, offset, &next);
+            next = sq_requantize_four(sums, next, zero_point, SQ_NO_LIMIT, target);
             offset += step;
             target += stride;
         }
-        multipliers += 4;
-        bias += 4;
-        weights += 4 * SQ_3X3;
+        four = next;
     }
 }
 
 /* Channel `i` of a block at the place of the taps. */
 static int32_t sq_sum_one(const sq_channels *block, int32_t i)
 {
-    const int16_t *weights = sq_weights_of(block, i);
-    uint32_t sum = (uint32_t)block->layer->bias[block->channel + i];
+    const uint32_t *four = block->fours + (i >> 2) * sq_four_words(block->count);
+    uint32_t sum = four[i & 3];
+    four += SQ_FOUR_BIASES + (i & 1);
     for (int32_t tap = 0; tap < block->count; tap++)
-        sum += (uint32_t)(block->taps[tap][i] * weights[4 * tap]);
+        sum += block->taps[tap][i] * sq_lane(four[2 * tap], i >> 1 & 1);
     return (int32_t)sum;
 }
 
@@ -227,23 +253,23 @@ static int32_t sq_sum_one(const sq_channels *block, int32_t i)
 SQ_NOINLINE void sq_convolve_place(const sq_channels *block, uint8_t *output, int32_t target)
 {
     const sq_depthwise *layer = block->layer;
-    const int16_t *weights = block->weights;
+    const uint32_t *next = block->fours;
     int32_t count = 4;
     for (int32_t i = 0; i < block->channels; i += count) {
-        const int32_t channel = block->channel + i;
         sq_quad sums = {0, 0, 0, 0};
         if (i + 4 <= block->channels) {
             const uint8_t *const *taps = block->taps;
-            sums = sq_load_four(layer->bias + channel);
+            sums = sq_begin_four(&next);
             for (int32_t tap = block->count; tap > 0; tap--)
-                sq_add_tap(&sums, &taps, i, &weights);
+                sq_add_tap(&sums, &taps, i, &next);
+            next += SQ_FOUR_MULTIPLIERS;
         } else {
             sums.s0 = sq_sum_one(block, i);
             count = 1;
         }
         const int32_t accumulators[4] = {sums.s0, sums.s1, sums.s2, sums.s3};
-        sq_requantize(accumulators, count, layer->multipliers + channel, &layer->range, output,
-                      target + i);
+        sq_requantize(accumulators, count, layer->multipliers + block->channel + i, &layer->range,
+                      output, target + i);
     }
 }
 
@@ -296,13 +322,13 @@ void sq_convolve_depthwise(const sq_depthwise *layer, const uint8_t *input, uint
     const int32_t count = w->kernel_height * w->kernel_width;
     const uint32_t *words = layer->words;
     sq_channels block = {layer, 0, 0, count, scratch, 0, 0, 0};
-    block.weights = (int16_t *)(void *)(block.taps + count);
+    block.fours = (uint32_t *)(void *)(block.taps + count);
     for (; block.channel < w->channels; block.channel += SQ_BLOCK) {
         const int32_t left = w->channels - block.channel;
         const uint32_t *bytes = words;
         block.channels = left < SQ_BLOCK ? left : SQ_BLOCK;
         const int32_t row = (block.channels + 3) & ~3;
-        block.padding = (uint8_t *)(block.weights + count * row);
+        block.padding = (uint8_t *)(block.fours + row / 4 * sq_four_words(count));
         block.values = block.padding + row;
         memset(block.padding, (uint8_t)layer->zero_point, (uint32_t)row);
         if (layer->widen != 0) {
@@ -311,7 +337,8 @@ void sq_convolve_depthwise(const sq_depthwise *layer, const uint8_t *input, uint
             block.values += count * row;
             bytes = widened;
         }
-        sq_spread_weights(&block, bytes);
+        for (int32_t i = 0; i < block.channels; i += 4)
+            sq_spread_four(&block, bytes, i);
         sq_convolve_block(&block, input, output);
         words += layer->block_words;
     }

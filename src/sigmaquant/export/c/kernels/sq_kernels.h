@@ -120,8 +120,8 @@ void sq_multiply_to_float(const sq_float_layer *layer, const uint8_t *input, flo
  * Channels are worked on SQ_BLOCK at a time. The weights of each such block are one row in the order
  * (y, x, channel), block_words long; `bias` and `multipliers` are as in sq_matrix. `scratch` is
  * aligned for pointers and holds, where c is the number of channels, SQ_BLOCK at most, rounded up
- * to fours: a pointer for each tap of the kernel, 2 * c bytes for each, c bytes; c more for each
- * where weights have to be widened, and where the input is packed. */
+ * to fours: a pointer for each tap of the kernel, 8 * c bytes and 2 * c more for each tap, c bytes; c
+ * more for each tap where weights have to be widened, and where the input is packed. */
 typedef struct {
     sq_window window;
     const uint32_t *words;

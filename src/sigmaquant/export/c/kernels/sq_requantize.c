@@ -78,9 +78,9 @@ void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *m
     int32_t left = count;
     for (; range->regular && left >= 4; left -= 4) {
         const sq_quad sums = {accumulators[0], accumulators[1], accumulators[2], accumulators[3]};
-        sq_requantize_four(sums, multipliers, zero_point, (uint32_t)highest * 0x01010101u, target);
+        multipliers = sq_requantize_four(sums, multipliers, zero_point,
+                                         (uint32_t)highest * 0x01010101u, target);
         accumulators += 4;
-        multipliers += 4;
         target += 4;
     }
     for (; left > 0; left--) {

@@ -81,9 +81,10 @@ typedef struct {
 #define SQ_NO_LIMIT 0xFFFFFFFFu
 
 /* Four accumulators to four bytes, with multipliers of a regular range; `highest` is in each byte
- * of its word, SQ_NO_LIMIT for the largest byte. */
-SQ_INLINE void sq_requantize_four(sq_quad sums, const uint32_t *multipliers, int32_t zero_point,
-                                  uint32_t highest, uint8_t *output)
+ * of its word, SQ_NO_LIMIT for the largest byte. Returns what is behind the multipliers. */
+SQ_INLINE const uint32_t *sq_requantize_four(sq_quad sums, const uint32_t *multipliers,
+                                             int32_t zero_point, uint32_t highest,
+                                             uint8_t *output)
 {
     sq_product products[2];
     sq_products(sums.s0, sums.s1, &multipliers, zero_point, products);
@@ -106,6 +107,7 @@ SQ_INLINE void sq_requantize_four(sq_quad sums, const uint32_t *multipliers, int
     output[2] = (uint8_t)sq_limited(q2, most);
     output[3] = (uint8_t)sq_limited(q3, most);
 #endif
+    return multipliers;
 }
 
 /* Up to SQ_ROWS accumulators to integers of an encoding, stored from value `first` on:
