@@ -32,7 +32,8 @@ _POINTER_BYTES = 8  # on any target; a microcontroller needs four
 
 _FEWEST_PLACES = {3: 32, 5: 16, 6: 16, 7: 16}
 """Widths whose fields fill words badly cost more in registers than 8 bits do; from so many outputs
-a filter on, the 3 to 5 cycles to unpack a weight first are earned back (emulated, Cortex-M4 and M7)."""
+a filter on, the 3 to 5 cycles that unpack a weight first are earned back (emulated, Cortex-M4 and
+M7)."""
 
 
 def write_convolution(sheet: Sheet, operator: Convolution, call: Call) -> None:
