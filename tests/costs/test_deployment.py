@@ -27,6 +27,7 @@ def costs_on(table, runtime, device="cortex-m4"):
         ("litert-small", (4, 8), (2, 4, 8), (4, 8)),
         ("litert-fast", (8,), (4, 8), (8,)),
         ("tflm", (4, 8), (2, 3, 4, 8), (4, 8)),
+        ("qnn", (4, 8), (4, 8), (4, 8)),
     ],
 )
 def test_only_widths_that_the_file_rewards_are_offered(one_layer, runtime, conv, linear, depthwise):

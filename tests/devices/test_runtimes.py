@@ -9,7 +9,7 @@ from sigmaquant.devices.runtime import Kernel
 from sigmaquant.errors import ConfigError, DeviceError
 from sigmaquant.layers import WIDTHS
 
-SHIPPED = ("c", "litert-fast", "litert-small", "onnxruntime", "tflm")
+SHIPPED = ("c", "litert-fast", "litert-small", "onnxruntime", "qnn", "tflm")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -35,6 +35,7 @@ def test_nothing_else_is_shipped():
         ("litert-small", [2, 4, 4, 8, 8, 8, 8], [4, 4, 4, 8, 8, 8, 8]),
         ("litert-fast", [4, 4, 4, 8, 8, 8, 8], [8] * 7),
         ("tflm", [8] * 7, [4, 4, 4, 8, 8, 8, 8]),
+        ("qnn", [4, 4, 4, 8, 8, 8, 8], [4, 4, 4, 8, 8, 8, 8]),
     ],
 )
 def test_a_width_takes_the_next_container(name, matrix, window):

@@ -89,7 +89,7 @@ DEVICE = typer.Option(
 RUNTIME = typer.Option(
     "--runtime",
     metavar="NAME",
-    help="What runs there: litert-small, litert-fast, tflm, onnxruntime, c, or a TOML file. "
+    help="What runs there: litert-small, litert-fast, tflm, onnxruntime, qnn, c, or a TOML file. "
     "Widths that it stores in no fewer bytes are not chosen.",
     rich_help_panel=_TARGET,
 )

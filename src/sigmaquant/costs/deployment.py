@@ -51,7 +51,7 @@ def _costs(
     stored = _stored(layer, weight_bits, runtime)
     flash_bytes = stored.size_bytes + layer.channels * runtime.overhead.channel_bytes
     times = 1.0 if stored.time_over_int8 is None else stored.time_over_int8
-    executed = weight_bits if stored.time_over_int8 is None else PLAIN_BITS
+    executed = stored.container_bits if stored.time_over_int8 is None else PLAIN_BITS
     found = {}
     for activation_bits in profile.supports[layer.kind].get(executed, ()):
         if runtime.activation_bits is None or activation_bits in runtime.activation_bits:

@@ -28,7 +28,7 @@ class Kernel(Sourced):
         containers: bits of the containers that weights are stored in; a weight takes the next one
             that holds it.
         time_over_int8: by container, the time over that of the device's kernel for 8 bits; None
-            where the device profile's own figures of each width hold.
+            where the device profile's own figures of the container's width hold.
         table_time_over_int8: the same of weights in a table of values; None where there are none.
     """
 
@@ -87,11 +87,13 @@ class StoredWeights:
 
     Attributes:
         size_bytes: containers, or indices and table.
+        container_bits: of the container that holds a weight, or would without the table.
         in_table: whether they are indices into a table of values.
         time_over_int8: of the kernel that runs them; None where the device's own figures hold.
     """
 
     size_bytes: int
+    container_bits: int
     in_table: bool
     time_over_int8: float | None
 
@@ -140,6 +142,7 @@ class Runtime(Frozen):
         if self.tables is not None and kernel.table_time_over_int8 is not None:
             in_table = self.tables.stored_bytes(weights, channels, weight_bits)
             if in_table < size:
-                return StoredWeights(in_table, True, kernel.table_time_over_int8)
+                return StoredWeights(in_table, container, True, kernel.table_time_over_int8)
         times = kernel.time_over_int8
-        return StoredWeights(size, False, None if times is None else times[container])
+        time = None if times is None else times[container]
+        return StoredWeights(size, container, False, time)

@@ -99,7 +99,8 @@ def runtime_of(name: str, options: FormatOptions) -> str | None:
     None where the format binds nobody: an ONNX file or C library of any widths is of use to other
     tools and kernels, so there the device's profile says what widths cost, unless it is told.
     """
-    return {"tflite": f"litert-{options.tflite.variant}", "tflm": "tflm"}.get(name)
+    litert = f"litert-{options.tflite.variant}"
+    return {"tflite": litert, "tflm": "tflm", "qnn": "qnn"}.get(name)
 
 
 def check_stored_bits(name: str, profile: DeviceProfile) -> None:
