@@ -64,6 +64,21 @@ class LabelledImages:
 
 
 @dataclass(frozen=True)
+class DetectionImages:
+    """Images with objects.
+
+    Attributes:
+        images: (n, height, width, 3) RGB.
+        numbers: (n,) by which the annotations know them.
+        annotations: file of boxes, in COCO's JSON.
+    """
+
+    images: UInt8Array
+    numbers: Int64Array
+    annotations: Path
+
+
+@dataclass(frozen=True)
 class KeywordFeatures:
     """MLPerf Tiny's keyword set.
 
@@ -143,6 +158,16 @@ def _jpeg_at(stream: io.BufferedReader, begin: int, end: int) -> UInt8Array:
     stream.seek(begin)
     with Image.open(io.BytesIO(stream.read(end - begin))) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def coco_tiny300() -> DetectionImages:
+    """MLPerf Mobile's 300 images with objects of COCO's categories, 300 x 300 pixels each."""
+    folder = assets_folder() / "detection"
+    with np.load(folder / "coco_tiny300.npz") as file:
+        offsets, numbers = file["offset"], file["image_id"].astype(np.int64)
+    with (folder / "coco_tiny300.jpgs").open("rb") as stream:
+        images = [_jpeg_at(stream, *offsets[i : i + 2]) for i in range(len(numbers))]
+    return DetectionImages(np.stack(images), numbers, folder / "coco_tiny300_annotations.json")
 
 
 def mlperf_images() -> LabelledImages:
