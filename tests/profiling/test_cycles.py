@@ -12,6 +12,7 @@ from sigmaquant.profiling.instructions import Instruction, Unit
 
 LOAD_R0 = (0x6808,)  # ldr r0, [r1]
 LOAD_R2 = (0x684A,)  # ldr r2, [r1, #4]
+LOAD_AND_MOVE_ON = (0xF851, 0x0B04)  # ldr r0, [r1], #4
 STORE_R0 = (0x6008,)  # str r0, [r1]
 LOAD_BOTH = (0xE9D1, 0x0200)  # ldrd r0, r2, [r1]
 POP_FOUR = (0xBD07,)  # pop {r0, r1, r2, pc}
@@ -50,6 +51,14 @@ def test_units_and_moved_registers(code: tuple[int, ...], unit: Unit, moved: int
     assert (found.unit, found.moved) == (unit, moved)
 
 
+def test_a_moved_address_is_not_loaded() -> None:
+    moving, plain, both = decoded(LOAD_AND_MOVE_ON, LOAD_R2, POP_FOUR)
+    assert (len(moving.writes), len(moving.loads)) == (2, 1)
+    assert moving.loads < moving.writes
+    assert plain.loads == plain.writes
+    assert len(both.loads) == 4
+
+
 def test_conditions_are_no_part_of_the_name() -> None:
     assert [found.unit for found in decoded(IF_THEN[:1], IF_THEN[1:])] == [Unit.IF_THEN, Unit.ALU]
 
@@ -70,6 +79,7 @@ def test_registers_without_flags() -> None:
         ([LOAD_R0, LOAD_R2], 3, 2),
         ([LOAD_R0, STORE_R0], 3, 3),  # the M7 waits for what it loaded
         ([LOAD_BOTH], 3, 1),
+        ([LOAD_AND_MOVE_ON, LOAD_R2], 3, 2),  # the moved address is there at once
         ([POP_FOUR], 5, 2),
         ([LOAD_R0, ADD], 3, 3),
         ([LOAD_R0, ADD_OTHERS, ADD], 4, 3),

@@ -8,7 +8,8 @@ In the emulator:
 - ``cortex_m4``, ``cortex_m7``: their cycles, by models whose limits stand with them.
 - ``cores``: the processors.
 - ``counts``: instructions and cycles by function.
-- ``emulated_network``: an exported C library that runs this way.
+- ``emulated_network``: an exported C library that runs this way; ``verification`` proves it.
+- ``emulated_grid``, ``emulated_fit``, ``emulated``: layers that are counted, and a profile of them.
 
 On this host, in ONNX Runtime:
 

@@ -41,8 +41,9 @@ class CortexM7:
             else:
                 now, together = max(free, needed), [instruction]
             free = max(free, now + _cycles(instruction))
-            available = now + _cycles(instruction) + (instruction.unit is Unit.LOAD)
+            available = now + _cycles(instruction)
             ready.update(dict.fromkeys(instruction.writes, available))
+            ready.update(dict.fromkeys(instruction.loads, available + 1))
         return free
 
 

@@ -13,7 +13,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("Emulating a Cortex-M", "emulate") from error
 
-_CONDITIONS = tuple("eq ne hs lo mi pl vs vc hi ls ge lt gt le".split())
+_CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le")
 _MULTIPLY = ("ml", "mul", "sml", "smm", "smu", "uma", "uml", "umu")
 _SIMD_START = ("sxtb16", "sxtab16", "uxtb16", "uxtab16", "pkh", "usad", "ssat", "usat", "sel")
 _SIMD_END = ("add8", "sub8", "add16", "sub16", "asx", "sax")
@@ -38,15 +38,24 @@ class Decoder:
 def _instruction(found: Any) -> Instruction:
     name = _unconditional(found)
     unit = _unit(name, found)
-    reads, writes = found.regs_access()
+    reads, writes = (frozenset(registers) - _FLAGS for registers in found.regs_access())
     return Instruction(
         mnemonic=found.mnemonic,
         unit=unit,
         moved=_moved(name, found) if unit in (Unit.LOAD, Unit.STORE) else 0,
-        reads=frozenset(reads) - _FLAGS,
-        writes=frozenset(writes) - _FLAGS,
+        reads=reads,
+        writes=writes,
+        loads=writes - _moved_bases(found) if unit is Unit.LOAD else frozenset(),
         shifts=any(operand.shift.type and operand.shift.value for operand in found.operands),
     )
+
+
+def _moved_bases(found: Any) -> frozenset[int]:
+    """The address registers that an access moves on, which are there before what it loads."""
+    if not found.writeback:
+        return frozenset({arm.ARM_REG_SP})
+    bases = {operand.mem.base for operand in found.operands if operand.type == arm.ARM_OP_MEM}
+    return frozenset(bases or {found.operands[0].reg})  # of several registers, the first
 
 
 def _unconditional(found: Any) -> str:

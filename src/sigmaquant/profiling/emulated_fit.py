@@ -179,7 +179,7 @@ def _coefficients(samples: _Samples) -> tuple[dict[str, dict[int, float]], dict[
 
 def _accuracy(samples: _Samples) -> str:
     errors = 100 * np.abs(samples.errors())
-    shapes = len({case.name for case in samples.cases})
+    shapes = len({case.chain.name for case in samples.cases})
     return (
         f"{shapes} shapes at every width, fit error {errors.mean():.1f} % on average, "
         f"{errors.max():.1f} % at most"

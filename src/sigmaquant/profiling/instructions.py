@@ -33,6 +33,7 @@ class Instruction:
         moved: registers that a load or store moves; 0 for others.
         reads: registers that it reads, condition flags left out.
         writes: registers that it writes, condition flags left out.
+        loads: those of them that get a value from memory; a moved base address is none.
         shifts: whether an operand is shifted on its way.
     """
 
@@ -41,6 +42,7 @@ class Instruction:
     moved: int = 0
     reads: frozenset[int] = frozenset()
     writes: frozenset[int] = frozenset()
+    loads: frozenset[int] = frozenset()
     shifts: bool = False
 
 
