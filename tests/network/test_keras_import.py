@@ -181,7 +181,8 @@ def _merging() -> Any:
 
 def _nested() -> Any:
     stem = keras.Sequential(
-        [layers.Conv2D(4, 3, name="conv"), layers.BatchNormalization(), layers.ReLU()], name="stem"
+        [layers.Conv2D(4, 3, name="conv"), layers.BatchNormalization(name="norm"), layers.ReLU()],
+        name="stem",
     )
     inner = keras.Input((6, 6, 3))
     body = keras.Model(inner, layers.Conv2D(4, 1, name="point")(stem(inner)), name="body")
@@ -199,7 +200,9 @@ def test_models_in_models_as_keras() -> None:
     _assert_imported(model)
     imported = import_keras(model)
     names = {name for name, _ in imported.module.named_parameters()}
-    assert {"body.stem.conv.weight", "body.point.weight", "shared.weight"} <= names
+    called_once = {"body.stem.conv", "body.stem.norm", "body.point"}
+    tied = {"shared.weight", "shared_add.constant"}
+    assert names == tied | {f"{name}.{part}" for name in called_once for part in ("weight", "bias")}
 
 
 def test_sizes_that_are_open_come_from_an_example() -> None:

@@ -356,12 +356,23 @@ class _Lowering:
 
     def _check_held(self, node: Node) -> None:
         if node not in self._names:
+            self._check_recurrent(node)
             raise UnsupportedError(
                 f"{self._network.places.get(node, node.name)} ({operator_name(node)}) does not "
                 "give a tensor whose first dimension is the batch, and the integer program holds "
                 "no other values; keep the batch first, and reshape with -1 instead of computed "
                 "sizes"
             )
+
+    def _check_recurrent(self, node: Node) -> None:
+        """Name a recurrent layer as such, whose results do not have the batch first."""
+        for source in (node, *node.all_input_nodes):
+            if operator_name(source) in _RECURRENT:
+                raise UnsupportedError(
+                    f"{self._network.places[source]} ({operator_name(source)}) is a recurrent "
+                    "layer: it stays in float, and no exported file holds it yet; keep the "
+                    "quantized network in PyTorch, or put convolutions in its place"
+                )
 
     def _float_name(self, node: Node) -> str:
         """The float value of a node; dequantized once, however often it is read."""
@@ -379,6 +390,8 @@ class _Lowering:
             self._check_held(returned)
         return tuple(self._float_name(returned) for returned in node.all_input_nodes)
 
+
+_RECURRENT = ("gru.input", "lstm.input")
 
 _LOWERERS: dict[Role, Callable[[_Lowering, Node], None]] = {
     Role.LAYER: _Lowering.lower_layer,

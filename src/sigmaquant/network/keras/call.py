@@ -40,19 +40,20 @@ class Sheet:
     constants: dict[str, Tensor] = field(default_factory=dict)
 
     def constant(self, name: str, values: npt.ArrayLike) -> str:
-        """The name of a constant: floats as float32, whole numbers as int64."""
+        """The name of a constant: floats as float32, whole numbers as int64.
+
+        A layer that is called again has the same constants under the same names: its weights
+        stay tied.
+        """
         array = np.asarray(values)
         kind = np.int64 if array.dtype.kind in "iu" else np.float32
-        free = self._free(name, self.constants)
         # A copy: the model's own variables must not be trained through it.
-        self.constants[free] = torch.from_numpy(np.array(array, kind, order="C"))
-        return free
-
-    def _free(self, name: str, taken: dict[str, Tensor]) -> str:
+        tensor = torch.from_numpy(np.array(array, kind, order="C"))
         found, count = name, 1
-        while found in taken:
+        while found in self.constants and not torch.equal(self.constants[found], tensor):
             count += 1
             found = f"{name}#{count}"
+        self.constants.setdefault(found, tensor)
         return found
 
     def node(

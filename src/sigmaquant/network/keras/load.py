@@ -73,9 +73,10 @@ def import_keras(model: Any, example: Example | None = None, name: str = "") -> 
         )
     name = name or str(model.name)
     try:
-        return import_graph(read_keras(model, name), example)
+        graph = read_keras(model, name)
     except (ModelError, UnsupportedError) as error:
         return _through_onnx(model, example, name, error)
+    return import_graph(graph, example)
 
 
 def _through_onnx(

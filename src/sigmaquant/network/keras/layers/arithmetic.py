@@ -12,10 +12,13 @@ from sigmaquant.network.keras.layers.activations import activated
 
 def _dense(call: LayerCall) -> str:
     kernel = call.constant("kernel", call.weight("kernel"))
-    made = call.add("MatMul", call.only_input(), kernel, main=True)
-    bias = call.variable("bias")
-    if bias is not None:
-        made = call.add("Add", made, call.constant("bias", bias))
+    values = call.variable("bias")
+    bias = () if values is None else (call.constant("bias", values),)
+    if call.rank == 2:
+        made = call.add("Gemm", call.only_input(), kernel, *bias, main=True)
+    else:
+        made = call.add("MatMul", call.only_input(), kernel, main=True)
+        made = call.add("Add", made, *bias) if bias else made
     return activated(call, made, call.layer.activation)
 
 
