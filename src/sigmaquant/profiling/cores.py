@@ -38,8 +38,8 @@ CORES = {
         ),
         Core(
             "cortex-m7",
-            ("-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", "-mfloat-abi=hard"),
-            "cortex_m7+fp_armv8d16sp",
+            ("-mcpu=cortex-m7", "-mfpu=fpv5-d16", "-mfloat-abi=hard"),
+            "cortex_m7+fp_armv8d16",
             CortexM7(),
         ),
     )
