@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file, save_model
 
-from sigmaquant.data.models import build_model
+from sigmaquant.data.models import build_model, load_network
 from sigmaquant.errors import ModelError
 
 SOURCE = """
@@ -115,3 +115,21 @@ def test_unreadable_files(module: str, tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"bad")
     with pytest.raises(ModelError, match="not a readable safetensors file"):
         build_model(f"{module}:Net", tmp_path / "bad.safetensors")
+
+
+def test_a_keras_file_is_a_model_with_its_own_weights(tmp_path: Path) -> None:
+    from tests.network.keras_models import layers, sequential
+
+    path = tmp_path / "net.keras"
+    sequential(layers.Dense(3, name="fc"), shape=(4,)).save(path)
+    network = load_network(str(path), None, list)
+    assert [layer.name for layer in network.table.layers] == ["fc"]
+    with pytest.raises(ModelError, match=r"net\.keras holds its own weights; leave out w"):
+        load_network(str(path), "w", list)
+
+
+def test_folders_and_tflite_files_go_to_tensorflow(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is no SavedModel"):
+        load_network(str(tmp_path), None, list)
+    with pytest.raises(ModelError, match="no such file"):
+        load_network(str(tmp_path / "net.tflite"), None, list)
