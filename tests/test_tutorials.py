@@ -26,7 +26,7 @@ def _script(page: str) -> str:
     return "\n".join(parts)
 
 
-@pytest.mark.parametrize("name", ["TUTORIAL_KERAS", "TUTORIAL_ONNX"])
+@pytest.mark.parametrize("name", ["TUTORIAL_KERAS", "TUTORIAL_ONNX", "TUTORIAL_PYTORCH"])
 def test_a_tutorial_runs_as_it_stands(name: str, tmp_path: Path) -> None:
     script = tmp_path / "tutorial.py"
     script.write_text(_script((DOCS / f"{name}.md").read_text(encoding="utf-8")))
