@@ -197,6 +197,13 @@ def test_hardly_anything_is_shrunk_where_data_abound() -> None:
     assert float(parts_of(x, 1000).chance) < 0.001
 
 
+def test_the_size_of_the_parts_hardly_matters() -> None:
+    x = torch.randn(24, 960, generator=torch.Generator().manual_seed(5))
+    mixed = torch.randn(24, 24, generator=torch.Generator().manual_seed(6)) @ x
+    shares = [float(parts_of(mixed, size).chance) for size in (4, 16, 60)]
+    assert max(shares) < 1.4 * min(shares)
+
+
 def test_parts_that_cannot_be_compared_are_taken_as_they_are() -> None:
     moments = InputMoments.of(torch.randn(1, 8, 50, generator=torch.Generator().manual_seed(0)))
     assert torch.equal(moments.shrunk, moments.scatter)

@@ -32,7 +32,7 @@ class InputMoments:
         means: (groups, k).
         count: number of columns of each group.
         energies: (groups,) float64: sum over the parts that were added up of the squares off the
-            diagonal of their scatter, by their count.
+            diagonal of their covariance, each times its count.
         square_counts: sum of the squares of the parts' counts.
     """
 
@@ -48,7 +48,9 @@ class InputMoments:
         means, count = columns.mean(-1), columns.shape[-1]
         centred = columns - means[..., None]
         scatter = centred @ centred.mT
-        return cls(scatter, means, count, _energy(scatter) / count, count**2)
+        # By count - 1: a part's own mean has taken up a share of what its columns scatter.
+        energy = _energy(scatter / max(1, count - 1)) * count
+        return cls(scatter, means, count, energy, count**2)
 
     def __add__(self, other: InputMoments) -> InputMoments:
         step = other.means - self.means
@@ -64,7 +66,8 @@ class InputMoments:
     def chance(self) -> Tensor:
         """(groups, 1, 1): the share of the squares off the diagonal that is chance, 0 .. 1.
 
-        The variance of the mean of the parts, from how far they lie apart. 0 if there is one part.
+        The variance of the mean of the parts, from how far they lie apart. 0 where nothing tells:
+        of one part, or of parts of one column each.
         """
         whole = _energy(self.scatter / self.count)
         apart = (self.energies / self.count - whole).clamp_min(0)
