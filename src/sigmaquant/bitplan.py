@@ -8,6 +8,7 @@ from typing import Annotated, Self
 import pydantic
 
 from sigmaquant.artifact import Artifact
+from sigmaquant.errors import ArtifactError
 from sigmaquant.layers import LayerTable
 
 WeightBits = Annotated[int, pydantic.Field(ge=2, le=8)]
@@ -57,3 +58,16 @@ class BitPlan(Artifact):
         """Layers and groups of the table that the plan says nothing about."""
         yield from (la.name for la in table.layers if la.name not in self.weight_bits)
         yield from (group for group in table.groups if group not in self.activation_bits)
+
+    def check_covers(self, table: LayerTable) -> None:
+        """Check that the plan can be applied to a network.
+
+        Raises:
+            ArtifactError: it says nothing about a layer or group of the network.
+        """
+        missing = list(self.missing_from(table))
+        if missing:
+            raise ArtifactError(
+                f"the plan does not cover {', '.join(missing[:5])} of {table.network}; it was made "
+                "for another network, search again"
+            )

@@ -77,3 +77,18 @@ def test_a_planned_network_is_estimated(
     (planned, target, mhz), *_ = asked
     assert (target, mhz) == ("chip", 9)
     assert planned == PlannedNetwork(network.table, BitPlan.uniform(network.table, 3))
+
+
+def test_a_plan_of_another_network_is_refused(sigmaquant: Any, tmp_path: Path) -> None:
+    network = sq.capture(nn.Sequential(nn.Linear(4, 2)).eval(), torch.zeros(1, 4))
+    network.save(tmp_path / "network.pt2")
+    plan = BitPlan(weight_bits={"other": 4}, activation_bits={}, origin="by hand")
+    plan.save(tmp_path / "plan.json")
+    command = "devices", "estimate", str(tmp_path / "network.pt2"), "--plan"
+    ended = sigmaquant(*command, str(tmp_path / "plan.json"), "--with", "zigzag")
+    assert (ended.code, "the plan does not cover 0" in ended.err) == (2, True)
+
+
+def test_a_file_has_its_widths_in_it(sigmaquant: Any) -> None:
+    ended = sigmaquant("devices", "estimate", "model.tflite", "--plan", "plan.json")
+    assert (ended.code, "has its widths in it" in ended.err) == (2, True)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sigmaquant.errors import MissingToolError
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C compiler h
 def library(finished_project: Path, installed: Any) -> Path:
     """The network of the finished run as a C library."""
     out = finished_project / "out"
-    files = str(out / "network.pt2"), str(out / "quantized.safetensors")
+    files = str(out / "network.pt2"), str(out / "finetuned.safetensors")
     library = finished_project / "library"
     ended = installed.run(
         "export", *files, "--format", "c", "--out", str(library), folder=finished_project
@@ -79,3 +80,26 @@ def test_a_reference_needs_samples(library: Path, sigmaquant: Any) -> None:
     assert sigmaquant("verify", "no-such-folder").code == 2
     ended = sigmaquant("verify", str(library), "--emulate", "cortex-a72")
     assert (ended.code, "cycles are known of cortex-m4" in ended.err) == (2, True)
+
+
+def test_a_reference_of_another_network_is_refused(
+    library: Path, finished_project: Path, sigmaquant: Any, tmp_path: Path
+) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(library, changed)
+    manifest = json.loads((changed / "model.json").read_text())
+    manifest["outputs"][0]["name"] = "other"
+    (changed / "model.json").write_text(json.dumps(manifest))
+    reference = "--program", str(finished_project / "out" / "program.safetensors")
+    samples = "--inputs", str(finished_project / "evaluation.npz")
+    ended = sigmaquant("verify", str(changed), *reference, *samples)
+    assert (ended.code, "is the record of another network" in ended.err) == (2, True)
+
+
+def test_samples_of_another_size_are_refused(
+    library: Path, finished_project: Path, sigmaquant: Any, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "wide.npz", x=np.zeros((2, 1, 9, 9), np.float32))
+    reference = "--program", str(finished_project / "out" / "program.safetensors")
+    ended = sigmaquant("verify", str(library), *reference, "--inputs", str(tmp_path / "wide.npz"))
+    assert (ended.code, "has shape (1, 9, 9), the network takes" in ended.err) == (2, True)

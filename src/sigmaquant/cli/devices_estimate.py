@@ -57,6 +57,8 @@ def estimate_file(
     if estimator not in ESTIMATORS:
         raise ConfigError(f"unknown estimator {estimator!r}; there is {', '.join(ESTIMATORS)}")
     tool = ESTIMATORS[estimator]
+    if plan is not None and model.suffix not in _NETWORKS:
+        raise ConfigError(f"{model} has its widths in it; --plan goes with a network")
     asked = _planned(model, plan) if model.suffix in _NETWORKS else model
     found = tool.estimate(asked, target or tool.targets()[0], mhz)
     if json:
@@ -71,7 +73,11 @@ def _planned(path: Path, plan: Path | None) -> PlannedNetwork:
     from sigmaquant.devices.estimators import PlannedNetwork
 
     table = layer_table(path)
-    return PlannedNetwork(table, BitPlan.load(plan) if plan else BitPlan.uniform(table, 8))
+    if plan is None:
+        return PlannedNetwork(table, BitPlan.uniform(table, 8))
+    widths = BitPlan.load(plan)
+    widths.check_covers(table)
+    return PlannedNetwork(table, widths)
 
 
 def _print_estimate(found: Estimate) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from sigmaquant.export.c.comparison import Comparison
+    from sigmaquant.lowering import IntegerProgram
     from sigmaquant.profiling.counts import Count
     from sigmaquant.profiling.verification import EmulatedVerification
 
@@ -88,7 +89,32 @@ def _vectors(
         raise ConfigError(f"{inputs} has {len(arrays)} inputs, the network {len(record.inputs)}")
     named = zip(record.inputs, arrays, strict=True)
     given = {name: array[:samples].numpy() for name, array in named}
+    _check_ports(library, record, program)
+    for name, array in given.items():
+        if array.shape[1:] != record.values[name].shape:
+            raise ConfigError(
+                f"{inputs}: a sample of {name} has shape {array.shape[1:]}, the network takes "
+                f"{record.values[name].shape}"
+            )
     return given, run_reference(record, given)
+
+
+def _check_ports(library: Path, record: IntegerProgram, path: Path) -> None:
+    """Check that a record can be the library's own.
+
+    Raises:
+        ConfigError: it has other inputs or outputs.
+    """
+    from sigmaquant.export.c.manifest import Manifest
+
+    manifest = Manifest.load(library / "model.json")
+    for names, ports in ((record.inputs, manifest.inputs), (record.outputs, manifest.outputs)):
+        here = {port.name: port.shape for port in ports}
+        there = {name: record.values[name].shape for name in names}
+        if here != there:
+            raise ConfigError(
+                f"{path} is the record of another network: {library} has {here}, it has {there}"
+            )
 
 
 def _on_this_machine(library: Path, inputs: Arrays, expected: Arrays) -> Comparison:

@@ -59,7 +59,10 @@ def profile_host(
     times = HostTimes(
         layers=_without_sums(found, sums),
         operators={chain: time.link_us for chain, time in others.items()},
-        start_us=statistics.median(time.start_us for time in found.values()),
+        # The first link of a chain of layers adds nothing yet.
+        start_us=statistics.median(
+            time.start_us + sums[chain.sums].link_us for chain, time in found.items()
+        ),
         power=_power(powercap, threads, power_seconds),
     )
     stack = f"{VERSION} on {threads} thread{'s' if threads > 1 else ''}"

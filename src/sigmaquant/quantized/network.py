@@ -17,7 +17,6 @@ from torch.fx import GraphModule, Node
 from sigmaquant.artifact import written_atomically
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.errors import ArtifactError
-from sigmaquant.layers import LayerTable
 from sigmaquant.network import Network
 from sigmaquant.network.exporting import quiet_graph_copies
 from sigmaquant.network.normalise import arguments_of, tensor_of
@@ -48,7 +47,7 @@ class QuantizedNetwork(nn.Module):
         scales: Mapping[str, Tensor],
     ) -> None:
         super().__init__()
-        check_plan(plan, network.table)
+        plan.check_covers(network.table)
         self.network = network
         self.plan = plan
         with quiet_graph_copies():
@@ -182,20 +181,6 @@ class QuantizedNetwork(nn.Module):
         restored = cls.unfitted(network, plan)
         restored.restore(state)
         return restored
-
-
-def check_plan(plan: BitPlan, table: LayerTable) -> None:
-    """Check that a plan can be applied to a network.
-
-    Raises:
-        ArtifactError: it says nothing about a layer or group of the network.
-    """
-    missing = list(plan.missing_from(table))
-    if missing:
-        raise ArtifactError(
-            f"the plan does not cover {', '.join(missing[:5])} of {table.network}; it was made for "
-            "another network, search again"
-        )
 
 
 def _weight_path(layer: str) -> str:

@@ -27,7 +27,7 @@ from sigmaquant.network.normalise import arguments_of, tensor_of
 from sigmaquant.network.operators import CONVOLUTIONS, Role, layer_name
 from sigmaquant.network.runner import Values, call
 from sigmaquant.progress import progress_bar
-from sigmaquant.quantized.network import QuantizedNetwork, check_plan
+from sigmaquant.quantized.network import QuantizedNetwork
 from sigmaquant.quantizers import (
     AffineRange,
     best_range,
@@ -102,7 +102,7 @@ class PlanQuantizer:
             ArtifactError: the plan does not cover the network.
         """
         layers = self._network.table.layers
-        check_plan(plan, self._network.table)
+        plan.check_covers(self._network.table)
         ranges = {
             group: best_range(histogram, plan.activation_bits[group])
             for group, histogram in self._histograms.items()
