@@ -70,6 +70,17 @@ def test_sizes_that_are_open_come_from_the_data() -> None:
         capture(model)
 
 
+def test_a_file_with_several_inputs_of_open_sizes(tmp_path: Path) -> None:
+    a, b = (keras.Input((None, 3), name=name) for name in "ab")
+    pooled = [layers.GlobalAveragePooling1D()(each) for each in (a, b)]
+    model = keras.Model([a, b], layers.Dense(2)(layers.Concatenate()(pooled)))
+    model.save(tmp_path / "net.keras")
+    short, long = np.zeros((4, 5, 3)), np.zeros((4, 7, 3))
+    for data in [(short, long), [{"b": long, "a": short}]]:
+        network = capture(tmp_path / "net.keras", data)
+        assert network.input_shapes == ((5, 3), (7, 3))
+
+
 def test_an_lstm_is_refused_by_name_where_the_runtime_has_none(tmp_path: Path) -> None:
     inputs = keras.Input((6, 3))
     memory = layers.LSTM(4, name="memory")(inputs)

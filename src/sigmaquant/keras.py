@@ -126,15 +126,18 @@ def capture(model: Any, dataset: Any = None) -> Network:
         ModelError: it is no such model, or its sizes are not known.
         UnsupportedError: a layer or an operator that is not known.
     """
+    from sigmaquant.network.keras import import_keras, input_names, load_keras
+
+    name = ""
     if isinstance(model, str | Path):
-        return load_network(str(model), None, lambda: _example(model, dataset))
-    from sigmaquant.network.keras import import_keras
+        name = str(model)
+        if not name.endswith((".keras", ".h5")):
+            return load_network(name, None, lambda: _example((), dataset))
+        model = load_keras(name)
+    return captured(import_keras(model, lambda: _example(input_names(model), dataset), name))
 
-    return captured(import_keras(model, lambda: _example(model, dataset)))
 
-
-def _example(model: Any, dataset: Any) -> Sequence[Tensor]:
+def _example(names: tuple[str, ...], dataset: Any) -> Sequence[Tensor]:
     if dataset is None:
         raise ModelError("the model leaves sizes of its inputs open; give data of the size in use")
-    count = len(getattr(model, "inputs", None) or (None,))
-    return first_inputs(dataset, Ports((), (torch.float32,) * count))
+    return first_inputs(dataset, Ports(names, (torch.float32,) * max(len(names), 1)))

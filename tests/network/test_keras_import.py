@@ -14,7 +14,8 @@ import torch
 from sigmaquant.errors import MissingExtraError, ModelError, UnsupportedError
 from sigmaquant.network import capture
 from sigmaquant.network.keras import import_keras, load_keras
-from sigmaquant.network.keras.layers.table import LAYERS
+from sigmaquant.network.keras.layers.table import LAYERS, OPERATIONS
+from sigmaquant.network.keras.reading import read_keras
 from tests.network.keras_models import (
     MOBILENET_LAYERS,
     keras,
@@ -195,6 +196,98 @@ def test_merges_and_operations_as_keras() -> None:
     _assert_imported(_merging())
 
 
+def _of_two(operation: Callable[[Any, Any], Any], *shapes: tuple[int, ...]) -> Any:
+    a, b = (keras.Input(shape) for shape in shapes)
+    return keras.Model([a, b], operation(a, b))
+
+
+OPERATION_CASES: dict[str, Callable[[Any, Any], Any]] = {
+    "Add": lambda a, b: a + b + 1.0,
+    "Concatenate": lambda a, b: ops.concatenate([a, b], axis=1),
+    "Divide": ops.divide,
+    "Maximum": ops.maximum,
+    "Minimum": ops.minimum,
+    "Multiply": lambda a, b: 2.0 * a * b,
+    "Relu6": lambda a, b: ops.relu6(9.0 * a) + b,
+    "Softmax": lambda a, b: ops.softmax(a, axis=1) + b,
+    "Subtract": ops.subtract,
+    "TrueDivide": lambda a, b: a / (b + 1.0),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_as_keras(name: str) -> None:
+    _assert_imported(_of_two(OPERATION_CASES[name], (2, 3), (2, 3)))
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda a, b: ops.average(a, axis=1) + ops.average(b, axis=1),
+        lambda a, b: ops.reshape(a, (-1, 3)) + b,
+        lambda a, b: ops.concatenate([a, np.ones((3, 2, 3), np.float32), b], axis=1),
+    ],
+    ids=["average", "reshape", "constants"],
+)
+def test_operations_are_not_taken_for_layers(operation: Callable[[Any, Any], Any]) -> None:
+    model = _of_two(operation, (2, 3), (2, 3))
+    with pytest.raises(UnsupportedError, match=r"not known|joins constants"):
+        read_keras(model, "net")
+
+
+@pytest.mark.parametrize(
+    "merge",
+    [layers.Add(), layers.Average(), layers.Maximum(), layers.Multiply(), layers.Subtract()],
+    ids=lambda layer: type(layer).__name__,
+)
+@pytest.mark.parametrize("shapes", [((4,), (3, 3, 4)), ((3, 3, 4), (3, 4))])
+def test_merges_of_other_ranks_put_dimensions_behind_the_batch(merge: Any, shapes: Any) -> None:
+    _assert_imported(_of_two(lambda a, b: type(merge)()([a, b]), *shapes))
+
+
+def hard_sigmoid(x: Any) -> Any:
+    """The user's own: of Keras's name, and another slope."""
+    return ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def sigmoid(x: Any) -> Any:
+    """As ``hard_sigmoid``."""
+    return hard_sigmoid(x)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dense(4, activation=hard_sigmoid),
+        layers.Activation(ops.gelu),  # approximates, unlike keras.activations.gelu
+        layers.LSTM(4, recurrent_activation=sigmoid),
+    ],
+    ids=["own function", "function of keras.ops", "own gate"],
+)
+def test_other_functions_of_known_names_are_not_taken(layer: Any) -> None:
+    with pytest.raises(UnsupportedError, match=r"not known|not Keras's"):
+        read_keras(sequential(layer, shape=STEPS), "net")
+
+
+def test_a_norm_that_does_not_centre_is_not_taken() -> None:
+    with pytest.warns(UserWarning, match="deprecated"):
+        layer = layers.LayerNormalization(rms_scaling=True)
+    with pytest.raises(UnsupportedError, match=r"does not centre \(rms_scaling\)"):
+        read_keras(sequential(layer, shape=STEPS), "net")
+
+
+def test_an_own_function_goes_through_the_export_of_keras() -> None:
+    _assert_imported(sequential(layers.Dense(4, activation=hard_sigmoid), shape=(5,)))
+
+
+def test_settings_that_a_writer_fails_on_are_refused_by_layer() -> None:
+    layer = layers.ReLU(name="odd")
+    model = sequential(layer, shape=(4,))
+    layer.negative_slope = "steep"
+    with pytest.raises(UnsupportedError, match=r"'odd' \(ReLU\): it has settings that are not"):
+        read_keras(model, "net")
+
+
 def test_models_in_models_as_keras() -> None:
     model = _nested()
     _assert_imported(model)
@@ -316,8 +409,8 @@ def test_without_keras_it_is_said_what_to_install(
 
 def test_every_writer_is_tested() -> None:
     tested = {type(part).__name__ for _, make in CASES.values() for part in make()}
-    merging = {"Add", "Average", "Concatenate", "Divide", "Maximum", "Minimum", "Multiply"}
-    others = {"Relu6", "Subtract", "TrueDivide", "GlobalMaxPooling2D", "GlobalAveragePooling2D"}
+    merging = {"Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply"}
+    others = {"Subtract", "GlobalMaxPooling2D", "GlobalAveragePooling2D"}
     by_rank = {"Conv3D", "MaxPooling3D", "AveragePooling3D"}
     by_rank |= {"GlobalAveragePooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling3D"}
     nothing = {"Dropout", "Identity", "ActivityRegularization", "AlphaDropout", "GaussianDropout"}

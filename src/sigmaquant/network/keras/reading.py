@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from sigmaquant.errors import ModelError, UnsupportedError
+from sigmaquant.errors import ModelError, SigmaQuantError, UnsupportedError
 from sigmaquant.network.keras.call import ADVICE, OPSET, LayerCall, Sheet
-from sigmaquant.network.keras.layers.table import LAYERS
+from sigmaquant.network.keras.layers.table import writer_of
 from sigmaquant.network.onnx.records import OnnxGraph, OnnxInput, ordered
 
 _DTYPES = {
@@ -63,6 +63,12 @@ def _ports(model: Any, name: str) -> tuple[list[Any], list[Any]]:
             "keras.Input tensors and give keras.Model(inputs, outputs)"
         )
     return list(inputs), list(outputs)
+
+
+def input_names(model: Any) -> tuple[str, ...]:
+    """The names that ``read_keras`` gives the inputs; none where the model does not say them."""
+    inputs = getattr(model, "inputs", None) or ()
+    return tuple(str(_history(tensor).operation.name) for tensor in inputs)
 
 
 def _input(tensor: Any, name: str) -> OnnxInput:
@@ -135,7 +141,7 @@ class _Walk:
         )
         if len(node.outputs) != 1:
             call.unsupported(f"it has {len(node.outputs)} results; {ADVICE}")
-        self._values[key] = _writer(call)
+        self._values[key] = _written(call)
 
     def _inline(self, model: Any, inputs: Sequence[str], path: str, key: _Key) -> None:
         """Write a model that is used as a layer."""
@@ -146,16 +152,20 @@ class _Walk:
             self._values[key[0], key[1], index] = inner[_key(tensor)]
 
 
-def _writer(call: LayerCall) -> str:
-    kind = type(call.layer)
-    writer = LAYERS.get(kind.__name__) if kind.__module__.startswith("keras.") else None
+def _written(call: LayerCall) -> str:
+    writer = writer_of(type(call.layer))
     if writer is None:
         call.unsupported(f"this layer is not known; {ADVICE}")
     if getattr(call.layer, "quantization_mode", None):
         call.unsupported("it is quantized already; give the model as it was before")
     if getattr(call.layer, "lora_enabled", False):
         call.unsupported("it has low-rank updates; merge them before")
-    return writer(call)
+    try:
+        return writer(call)
+    except SigmaQuantError:
+        raise
+    except Exception as error:  # of settings that the writer has not thought of
+        call.unsupported(f"it has settings that are not known ({error!r}); {ADVICE}")
 
 
 def _is_model(operation: Any) -> bool:

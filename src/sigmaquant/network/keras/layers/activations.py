@@ -16,15 +16,25 @@ Function: TypeAlias = Callable[[LayerCall, str], str]
 
 def activated(call: LayerCall, value: str, function: Any) -> str:
     """The value behind an activation function of Keras, or a layer used as one."""
-    name = getattr(function, "__name__", type(function).__name__)
-    if function is None or name == "linear":
+    if function is None or function_name(function) == "linear":
         return value
-    if type(function).__name__ in LAYERS:
-        inner = replace(call, layer=function, inputs=(value,))
-        return LAYERS[type(function).__name__](inner)
-    if name not in _FUNCTIONS:
+    kind = type(function)
+    if kind.__module__.startswith("keras.src.layers.") and kind.__name__ in LAYERS:
+        return LAYERS[kind.__name__](replace(call, layer=function, inputs=(value,)))
+    written = _FUNCTIONS.get(function_name(function))
+    if written is None:
+        name = getattr(function, "__name__", kind.__name__)
         call.unsupported(f"its activation {name!r} is not known; {ADVICE}")
-    return _FUNCTIONS[name](call, value)
+    return written(call, value)
+
+
+def function_name(function: Any) -> str:
+    """The name of a function of ``keras.activations``; "" for all others, however called.
+
+    ``keras.ops`` has functions of the same names with other defaults (gelu).
+    """
+    module = getattr(function, "__module__", None) or ""
+    return str(function.__name__) if module.startswith("keras.src.activations.") else ""
 
 
 def _plain(operator: str, **attributes: Attribute) -> Function:
@@ -106,7 +116,9 @@ LAYERS: dict[str, Writer] = {
     "LeakyReLU": _leaky_relu,
     "PReLU": _prelu,
     "ReLU": _relu,
-    "Relu6": _relu6_operation,
     "Softmax": _softmax,
 }
 """By class."""
+
+OPERATIONS: dict[str, Writer] = {"Relu6": _relu6_operation, "Softmax": _softmax}
+"""By class, of ``keras.ops``."""

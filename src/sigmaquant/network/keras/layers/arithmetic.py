@@ -47,6 +47,8 @@ def _batch_norm(call: LayerCall) -> str:
 
 def _layer_norm(call: LayerCall) -> str:
     layer = call.layer
+    if getattr(layer, "rms_scaling", False):
+        call.unsupported(f"it does not centre (rms_scaling); {ADVICE}")
     axes = layer.axis if isinstance(layer.axis, Sequence) else (layer.axis,)
     if [axis % call.rank for axis in axes] != [call.rank - 1]:
         call.unsupported(f"it normalises over {layer.axis}; the last dimension is taken; {ADVICE}")
@@ -82,13 +84,27 @@ def _normalization(call: LayerCall) -> str:
 
 
 def _operands(call: LayerCall) -> list[str]:
-    """What a merge or an operation reads; constants of an operation become values."""
-    given = call.arguments if len(call.arguments) > 1 else call.inputs
+    """What an operation reads; its constants become values."""
     values = iter(call.inputs)
     return [
         next(values) if _is_value(each) else call.constant("number", _number(call, each))
-        for each in given
+        for each in call.arguments
     ]
+
+
+def _merge_inputs(call: LayerCall) -> list[str]:
+    """What a merge reads, all of one rank: Keras puts the missing dimensions behind the batch."""
+    rank = max(map(len, call.shapes))
+    return [
+        _expanded(call, value, rank - len(shape))
+        for value, shape in zip(call.inputs, call.shapes, strict=True)
+    ]
+
+
+def _expanded(call: LayerCall, value: str, missing: int) -> str:
+    if not missing:
+        return value
+    return call.add("Unsqueeze", value, call.constant("axes", tuple(range(1, 1 + missing))))
 
 
 def _is_value(argument: object) -> bool:
@@ -102,25 +118,37 @@ def _number(call: LayerCall, argument: object) -> Array:
     return array.astype(np.float32)
 
 
-def _folded(operator: str) -> Writer:
-    """A binary operator over all inputs, from the first on."""
+def _operation(operator: str) -> Writer:
+    """A binary operation of ``keras.ops``, which broadcasts as NumPy does."""
+    return lambda call: _folded(call, operator, _operands(call))
 
-    def write(call: LayerCall) -> str:
-        first, *others = _operands(call)
-        for other in others:
-            first = call.add(operator, first, other, main=other is others[-1])
-        return first
 
-    return write
+def _merge(operator: str) -> Writer:
+    """A merge layer: a binary operator over all inputs."""
+    return lambda call: _folded(call, operator, _merge_inputs(call))
+
+
+def _folded(call: LayerCall, operator: str, values: Sequence[str]) -> str:
+    """A binary operator over all values, from the first on."""
+    first, *others = values
+    for other in others:
+        first = call.add(operator, first, other, main=other is others[-1])
+    return first
 
 
 def _average(call: LayerCall) -> str:
-    total = _folded("Add")(call)
+    total = _folded(call, "Add", _merge_inputs(call))
     return call.add("Mul", total, call.constant("share", 1 / len(call.inputs)))
 
 
 def _concatenate(call: LayerCall) -> str:
     return call.add("Concat", *call.inputs, main=True, axis=int(call.layer.axis))
+
+
+def _concatenate_operation(call: LayerCall) -> str:
+    if len(call.arguments[0]) != len(call.inputs):
+        call.unsupported(f"it joins constants; {ADVICE}")
+    return _concatenate(call)
 
 
 def _identity(call: LayerCall) -> str:
@@ -146,20 +174,30 @@ _NOTHING_AT_INFERENCE = (
 )
 
 LAYERS: dict[str, Writer] = {
-    "Add": _folded("Add"),
+    "Add": _merge("Add"),
     "Average": _average,
     "BatchNormalization": _batch_norm,
     "Concatenate": _concatenate,
     "Dense": _dense,
-    "Divide": _folded("Div"),
     "LayerNormalization": _layer_norm,
-    "Maximum": _folded("Max"),
-    "Minimum": _folded("Min"),
-    "Multiply": _folded("Mul"),
+    "Maximum": _merge("Max"),
+    "Minimum": _merge("Min"),
+    "Multiply": _merge("Mul"),
     "Normalization": _normalization,
     "Rescaling": _rescaling,
-    "Subtract": _folded("Sub"),
-    "TrueDivide": _folded("Div"),
+    "Subtract": _merge("Sub"),
     **dict.fromkeys(_NOTHING_AT_INFERENCE, _identity),
 }
-"""By class, of layers and of operations."""
+"""By class."""
+
+OPERATIONS: dict[str, Writer] = {
+    "Add": _operation("Add"),
+    "Concatenate": _concatenate_operation,
+    "Divide": _operation("Div"),
+    "Maximum": _operation("Max"),
+    "Minimum": _operation("Min"),
+    "Multiply": _operation("Mul"),
+    "Subtract": _operation("Sub"),
+    "TrueDivide": _operation("Div"),
+}
+"""By class, of ``keras.ops``."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sigmaquant.network.keras.call import ADVICE, Array, LayerCall, Writer
+from sigmaquant.network.keras.layers.activations import function_name
 
 _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2)}
 """ONNX's order in Keras's: input, forget, cell, output; and update, reset, new."""
@@ -44,9 +45,9 @@ def _check(call: LayerCall, layer: Any) -> None:
     """Refuse what ONNX's operators do not do, or the importer does not know."""
     if type(layer).__name__ not in _GATES:
         call.unsupported(f"{type(layer).__name__} is not known; {ADVICE}")
-    names = [getattr(f, "__name__", "") for f in (layer.recurrent_activation, layer.activation)]
+    names = [function_name(f) for f in (layer.recurrent_activation, layer.activation)]
     if names != ["sigmoid", "tanh"]:
-        call.unsupported(f"its activations are {names}, not sigmoid and tanh; {ADVICE}")
+        call.unsupported(f"its activations are {names}, not Keras's sigmoid and tanh; {ADVICE}")
     if layer.stateful or layer.return_state or len(call.inputs) != 1:
         call.unsupported(f"it keeps, takes or returns a state; {ADVICE}")
 
