@@ -34,7 +34,9 @@ def test_one_more_array_is_labels() -> None:
     assert torch.equal(target, torch.arange(10))
 
 
-@pytest.mark.parametrize("labels", [Y[:, None], np.eye(10)[Y], np.eye(10, dtype=np.int64)[Y]])
+@pytest.mark.parametrize(
+    "labels", [Y[:, None], Y.tolist(), *(np.eye(10, dtype=kind)[Y] for kind in "fl?")]
+)
 def test_labels_in_columns_or_rows_of_0_and_1_are_classes(labels: Any) -> None:
     ((_, target),) = _read((X, labels))
     assert torch.equal(target, torch.arange(10))
@@ -94,12 +96,13 @@ class PyDataset:
     """What is used of ``keras.utils.PyDataset``: without an end for who merely counts on."""
 
     num_batches = 2
+    first = 0.0
 
     def __len__(self) -> int:
         return 2
 
     def __getitem__(self, index: int) -> Any:
-        return X[:4], Y[:4]
+        return X[:4] + self.first, Y[:4]
 
 
 @pytest.mark.parametrize("data", [TfDataset(), PyDataset(), [(X[:4], Y[:4])] * 2])
@@ -110,6 +113,38 @@ def test_data_sets_are_read_by_batch_and_again(data: Any) -> None:
         assert len(batches) == 2
         assert torch.equal(batches[0][1], torch.arange(4))
     assert len(source.batches) in (0, 2)  # type: ignore[arg-type]
+
+
+def test_digests_follow_the_content_of_batches() -> None:
+    lists = [[(X, Y), (X, Y)], [(X, Y), (X, Y + 1)], [(X, Y), (X + 1, Y)]]
+    assert len({numpy_source(data, ONE, "calibration").digest for data in lists}) == 3
+    other = PyDataset()
+    other.first = 1.0
+    sources = [numpy_source(data, ONE, "calibration") for data in (PyDataset(), other)]
+    assert sources[0].digest != sources[1].digest
+
+
+ONE_CLASS, TWO_CLASSES = np.eye(3)[[0, 1]], np.ones((2, 3))
+
+
+def test_rows_of_0_and_1_are_classes_in_all_batches_or_in_none() -> None:
+    one_each, several = (X[:2], ONE_CLASS), (X[:2], TWO_CLASSES)
+    assert [target.tolist() for _, target in _read([one_each, one_each])] == [[0, 1], [0, 1]]
+    assert [target.shape for _, target in _read([one_each, several])] == [(2, 3), (2, 3)]
+
+
+class Mixed(TfDataset):
+    """Labels of one class each in the first batch alone."""
+
+    def as_numpy_iterator(self) -> Iterator[Any]:
+        yield X[:2], ONE_CLASS
+        yield X[:2], TWO_CLASSES
+
+
+def test_labels_that_change_their_kind_are_refused() -> None:
+    source = numpy_source(Mixed(), ONE, "calibration")
+    with pytest.raises(DataError, match="begin with labels of one class each and go on with"):
+        list(source)
 
 
 def test_the_first_inputs() -> None:
@@ -136,3 +171,13 @@ def test_what_cannot_be_read(name: str) -> None:
 def test_other_numbers_of_inputs() -> None:
     with pytest.raises(DataError, match="hold 3 inputs, the network takes 2"):
         _read([((X, X, X), Y)], TWO)
+
+
+def test_dictionaries_have_the_names_of_the_inputs() -> None:
+    with pytest.raises(
+        DataError, match=r"have the inputs \['a', 'c'\], the network has \['a', 'b'\]"
+    ):
+        _read([{"c": Y, "a": X}], TWO)
+    nameless = Ports((), TWO.dtypes)
+    ((inputs, _),) = _read([{"c": X, "a": Y}], nameless)
+    assert torch.equal(inputs[1], torch.arange(10))

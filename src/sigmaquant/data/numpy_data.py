@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -53,11 +54,13 @@ class NumpyBatches:
         batches: of arrays, or of what becomes one.
         ports: of the network that will read them.
         what: for messages.
+        one_hot: labels are rows of one 1 each, which become classes.
     """
 
     batches: Iterable[Any]
     ports: Ports
     what: str
+    one_hot: bool = False
 
     def __len__(self) -> int:
         """Number of batches; 0 where it is not known beforehand."""
@@ -67,8 +70,10 @@ class NumpyBatches:
             return 0
 
     def __iter__(self) -> Iterator[RawBatch]:
+        where = f"the {self.what} data"
         for item in _items(self.batches):
-            yield read_item(item, self.ports, f"the {self.what} data")
+            inputs, target = read_item(item, self.ports, where)
+            yield inputs, _classes(target, where) if self.one_hot else target
 
 
 def numpy_source(
@@ -82,6 +87,9 @@ def numpy_source(
 ) -> DataSource:
     """Batches of tensors for a network.
 
+    Labels that are rows of one 1 each become classes. The digest follows the content of arrays and
+    of lists of batches; of other data sets, which may be long, that of the first batch.
+
     Args:
         data: arrays, a ``tf.data.Dataset``, a ``keras.utils.PyDataset`` or another iterable of
             batches that can be read again and again.
@@ -94,9 +102,11 @@ def numpy_source(
     Raises:
         DataError: they are none of these, or have other inputs than the network.
     """
-    if _is_array(data) or (isinstance(data, tuple) and all(map(_is_column, data))):
+    if _is_arrays(data):
         inputs, target = read_item(data, ports, f"the {what} data")
         _check_lengths(inputs, target, what)
+        if _is_one_hot(target):
+            target = _classes(target, f"the {what} data")
         order = torch.Generator().manual_seed(seed) if shuffle else None
         samples = SampleBatches(ArraySamples(inputs, target), batch_size, order)
         return DataSource(samples, _digest(inputs, target))
@@ -105,9 +115,19 @@ def numpy_source(
             f"the {what} data is a {type(data).__name__}; give NumPy arrays, a tf.data.Dataset, or "
             "another iterable of batches that can be read more than once"
         )
-    batches = NumpyBatches(data, ports, what)
-    spec = f"{type(data)} {getattr(data, 'element_spec', '')} {len(batches)}"
-    return DataSource(batches, hashlib.sha256(spec.encode()).hexdigest())
+    return _source_of_batches(NumpyBatches(data, ports, what))
+
+
+def _source_of_batches(raw: NumpyBatches) -> DataSource:
+    """All batches of a list are looked at, and the first one of what may be long."""
+    data = raw.batches
+    spec = f"{type(data)} {getattr(data, 'element_spec', '')} {len(raw)}"
+    digest, one_hot = hashlib.sha256(spec.encode()), []
+    for inputs, target in islice(raw, None if isinstance(data, Sequence) else 1):
+        digest.update(_digest(inputs, target).encode())
+        one_hot.append(_is_one_hot(target))
+    batches = replace(raw, one_hot=bool(one_hot) and all(one_hot))
+    return DataSource(batches, digest.hexdigest())
 
 
 def first_inputs(data: Any, ports: Ports) -> tuple[Tensor, ...]:
@@ -124,7 +144,7 @@ def first_inputs(data: Any, ports: Ports) -> tuple[Tensor, ...]:
 
 
 def read_item(item: Any, ports: Ports, where: str) -> RawBatch:
-    """One batch, or all samples at once, as (inputs, target).
+    """One batch, or all samples at once, as (inputs, target); one-hot labels stay rows.
 
     Raises:
         DataError: it does not hold what the network reads.
@@ -132,7 +152,7 @@ def read_item(item: Any, ports: Ports, where: str) -> RawBatch:
     count = len(ports.dtypes)
     parts = list(item) if isinstance(item, list | tuple) else [item]
     if parts and isinstance(parts[0], Mapping | list | tuple):
-        inputs, target = _unpacked(parts[0], ports), parts[1:2]
+        inputs, target = _unpacked(parts[0], ports, where), parts[1:2]
     else:
         inputs, target = parts[:count], parts[count : count + 1]
     if len(inputs) != count:
@@ -143,12 +163,17 @@ def read_item(item: Any, ports: Ports, where: str) -> RawBatch:
     return tensors, _target(target[0], where) if target and target[0] is not None else None
 
 
-def _unpacked(inputs: Any, ports: Ports) -> list[Any]:
+def _unpacked(inputs: Any, ports: Ports, where: str) -> list[Any]:
     if not isinstance(inputs, Mapping):
         return list(inputs)
-    if set(inputs) == set(ports.names):
-        return [inputs[name] for name in ports.names]
-    return list(inputs.values())
+    if not ports.names:
+        return list(inputs.values())
+    if set(inputs) != set(ports.names):
+        raise DataError(
+            f"{where} have the inputs {sorted(map(str, inputs))}, the network has "
+            f"{sorted(ports.names)}; use the same names, or give a tuple in the network's order"
+        )
+    return [inputs[name] for name in ports.names]
 
 
 def _items(batches: Any) -> Iterator[Any]:
@@ -163,6 +188,13 @@ def _items(batches: Any) -> Iterator[Any]:
 def _is_numbered(batches: Any) -> bool:
     """Whether it is a PyDataset of Keras."""
     return hasattr(batches, "num_batches") and hasattr(batches, "__getitem__")
+
+
+def _is_arrays(data: Any) -> bool:
+    """Whether it is all samples at once; labels behind an array may be a plain list."""
+    if not isinstance(data, tuple):
+        return _is_array(data)
+    return bool(data) and (_is_array(data[0]) or all(map(_is_column, data)))
 
 
 def _is_array(value: Any) -> bool:
@@ -189,17 +221,29 @@ def _tensor(value: Any, where: str) -> Tensor:
 
 
 def _target(value: Any, where: str) -> Tensor:
-    """Labels: classes as one number each, even where Keras has them as rows of 0 and 1."""
+    """Labels, whole numbers without a dimension of their own."""
     target = _tensor(value, where)
+    if target.dtype == torch.bool:
+        target = target.long()
     if target.dim() == 2 and target.shape[1] == 1 and not target.is_floating_point():
         return target[:, 0]
-    if target.dim() == 2 and target.shape[1] > 1 and _is_one_hot(target):
-        return target.argmax(1)
     return target
 
 
-def _is_one_hot(target: Tensor) -> bool:
+def _is_one_hot(target: Tensor | None) -> bool:
+    if target is None or target.dim() != 2 or target.shape[1] < 2:
+        return False
     return bool(((target == 0) | (target == 1)).all()) and bool((target.sum(1) == 1).all())
+
+
+def _classes(target: Tensor | None, where: str) -> Tensor:
+    """The classes that one-hot rows stand for."""
+    if target is None or not _is_one_hot(target):
+        raise DataError(
+            f"{where} begin with labels of one class each and go on with others; give the classes "
+            "as whole numbers, or a list of batches, which is looked at as a whole"
+        )
+    return target.argmax(1)
 
 
 def _check_lengths(inputs: Sequence[Tensor], target: Tensor | None, what: str) -> None:
