@@ -66,7 +66,8 @@ def test_what_cannot_be_exported_ends_with_code_2(
 
 
 def test_a_run_to_a_tflite_file(project: Path, sigmaquant: Any) -> None:
-    ended = sigmaquant("run", "run.toml", "--format", "tflite", "--epochs", "0", "--json")
+    settings = "--format", "tflite", "--flash", "3KiB", "--epochs", "0"
+    ended = sigmaquant("run", "run.toml", *settings, "--json")
     assert ended.code == 0, ended.err
     report = sq.RunReport.model_validate_json(ended.out)
     (exported,) = report.exports

@@ -10,7 +10,7 @@ pytest.importorskip("ai_edge_litert")
 
 from sigmaquant.errors import ArtifactError, DataError, MissingExtraError, VerificationError
 from sigmaquant.export import export_tflite
-from sigmaquant.export.tflite import storage, verify
+from sigmaquant.export.tflite import layers, verify
 from sigmaquant.export.tflite.model import build_model, write_tflite
 from sigmaquant.export.tflite.options import TfliteOptions
 from sigmaquant.export.tflite.runtime import LiteRtNetwork
@@ -93,7 +93,7 @@ def test_a_kernel_that_refuses_is_named_by_its_place(
     program: IntegerProgram, build: Builder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """DESIGN: a convolution with int2 weights; LiteRT refuses it when the file is loaded."""
-    monkeypatch.setitem(storage._CONTAINERS, ("window", "small"), (2, 8))
+    monkeypatch.setattr(layers, "stored_bits", lambda w, *_, **__: 2 if w.bits == 2 else 8)
     narrow = dataclasses.replace(program.operators[2].weights, bits=2)
     narrow = dataclasses.replace(narrow, values=np.clip(narrow.values, -2, 1))
     message = r"^block\.convolution2\.out: the exported file cannot be used: .*CONV_2D"
