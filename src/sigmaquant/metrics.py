@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from sigmaquant.calibration import Batch
-from sigmaquant.divergence import log_probabilities
 from sigmaquant.errors import DataError
 
 Outputs = tuple[Tensor, ...]
@@ -40,19 +39,9 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
     return (output.argmax(dim=1) == target).float().mean()
 
 
-def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Cross entropy in nats, also of networks that end in a softmax.
-
-    Args:
-        output: (n, classes, ...) logits or probabilities.
-        target: (n, ...) class indices.
-    """
-    return functional.nll_loss(log_probabilities(output), target)
-
-
 MetricName = Literal["accuracy", "loss"]
 
-METRICS: dict[MetricName, Metric] = {"accuracy": accuracy, "loss": cross_entropy}
+METRICS: dict[MetricName, Metric] = {"accuracy": accuracy, "loss": functional.cross_entropy}
 """Metrics that compare the first output with labels, by name."""
 
 
