@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -97,7 +99,7 @@ class Installed:
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     def start(self, *arguments: str, folder: Path) -> subprocess.Popen[str]:
-        """Start it, with its logs in ``stderr``."""
+        """Start it, with its logs in ``stderr``; it takes control-C even where the tests do not."""
         return subprocess.Popen(
             [str(SCRIPT), *arguments],
             cwd=folder,
@@ -105,6 +107,8 @@ class Installed:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # A shell's background jobs, and so tests run as one, hand on an ignored SIGINT.
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
 
