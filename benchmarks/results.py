@@ -70,6 +70,8 @@ class BenchRow(Frozen):
         largest_difference: of an output from the integer reference.
         layer_cycles: by layer, counted on an emulated processor.
         predicted_layer_cycles: the same by the cost table.
+        memory_reduction: the fp32 weights' bytes over ``flash_bytes``.
+        cost_reductions: costs of 8 bits everywhere over the plan's, by device and cost.
     """
 
     network: str
@@ -104,6 +106,8 @@ class BenchRow(Frozen):
     largest_difference: float | None = None
     layer_cycles: dict[str, int] | None = None
     predicted_layer_cycles: dict[str, float] | None = None
+    memory_reduction: float | None = None
+    cost_reductions: dict[str, float] | None = None
 
     @property
     def against_float(self) -> float | None:

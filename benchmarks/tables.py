@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from benchmarks.assets import PROJECT_ROOT
 from benchmarks.boards_table import boards_lines
 from benchmarks.deployment.table import deploy_lines
+from benchmarks.digest.table import headline_lines
 from benchmarks.emulated_table import emulated_lines
 from benchmarks.results import BenchResult, BenchRow, all_results
 from benchmarks.rivals.table import rivals_lines
@@ -116,6 +117,7 @@ BODIES: dict[str, Callable[[BenchResult], list[str]]] = {
     "boards": boards_lines,
     "deploy": deploy_lines,
     "emulated": emulated_lines,
+    "headline": headline_lines,
     "rivals": rivals_lines,
     "scores": _scores_lines,
 }

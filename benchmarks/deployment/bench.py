@@ -81,8 +81,9 @@ class DeployBench:
         watch = Stopwatch()
         with watch.stage("evaluate"):
             value = vendor.top1_percent(self._subject.test.labels)
-        size = vendor.path.stat().st_size
-        row = self._row(VENDOR_VARIANT, value, watch, weight_bits_mean=_INT8_BITS, file_bytes=size)
+        row = self._row(
+            VENDOR_VARIANT, value, watch, weight_bits_mean=_INT8_BITS, file_bytes=vendor.file_bytes
+        )
         return row.model_copy(update={"float_value": baseline.value})
 
     @property

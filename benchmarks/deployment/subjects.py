@@ -36,19 +36,30 @@ class VendorFile:
     path: Path
     inputs: Float32Array
 
-    def top1_percent(self, labels: npt.NDArray[np.int64]) -> float:
-        """Share of samples whose largest output is the label's, in LiteRT, in percent."""
+    @property
+    def file_bytes(self) -> int:
+        """Its size."""
+        return self.path.stat().st_size
+
+    def outputs(self) -> Float32Array:
+        """Its real-valued results for all inputs, in LiteRT: (n, ...)."""
         interpreter = Interpreter(str(self.path), num_threads=1)
         interpreter.allocate_tensors()
         (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
         scale, zero_point = source["quantization"]
         stored = np.clip(np.rint(self.inputs / np.float32(scale)) + zero_point, -128, 127)
-        correct = 0
-        for sample, label in zip(stored.astype(np.int8), labels, strict=True):
+        found = []
+        for sample in stored.astype(np.int8):
             interpreter.set_tensor(source["index"], sample[np.newaxis])
             interpreter.invoke()
-            correct += int(interpreter.get_tensor(result["index"]).argmax() == label)
-        return 100 * correct / len(labels)
+            found.append(interpreter.get_tensor(result["index"])[0])
+        scale, zero_point = result["quantization"]
+        stacked: Float32Array = np.stack(found).astype(np.float32)
+        return (stacked - np.float32(zero_point)) * np.float32(scale)
+
+    def top1_percent(self, labels: npt.NDArray[np.int64]) -> float:
+        """Share of samples whose largest output is the label's, in LiteRT, in percent."""
+        return 100 * float((self.outputs().argmax(1) == labels).mean())
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ def _cifar(name: str, tests: int | None, interpreted: int, vendor: str | None = 
     test = assets.cifar10("test", tests)
     file = None
     if vendor is not None:
-        file = VendorFile(_vendor_path(vendor), test.images.astype(np.float32))
+        file = VendorFile(vendor_path(vendor), test.images.astype(np.float32))
     return Subject(
         name,
         _batches(prepare(known.images), 100),
@@ -97,13 +108,19 @@ def _resnet8(tests: int | None) -> Subject:
 def _dscnn(tests: int | None) -> Subject:
     data = assets.mlperf_keywords()
     inputs = NETWORKS["dscnn"].prepare(data.features)
-    order = np.random.default_rng(_KEYWORD_DRAW).permutation(len(data.labels))
-    known, rest = order[:KEYWORD_CALIBRATION], np.sort(order[KEYWORD_CALIBRATION:])[:tests]
+    known, rest = keyword_split()
+    rest = rest[:tests]
     test = TestData(inputs[torch.from_numpy(rest)].numpy(), data.labels[rest])
-    file = VendorFile(_vendor_path("kws_ref_model"), test.inputs.transpose(0, 2, 3, 1))
+    file = VendorFile(vendor_path("kws_ref_model"), test.inputs.transpose(0, 2, 3, 1))
     return Subject(
         "dscnn", _batches(inputs[torch.from_numpy(known)], 64), test, len(test.labels), file
     )
+
+
+def keyword_split() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Places in kws01 of the samples that calibrate, and of those that test."""
+    order = np.random.default_rng(_KEYWORD_DRAW).permutation(len(assets.mlperf_keywords().labels))
+    return order[:KEYWORD_CALIBRATION], np.sort(order[KEYWORD_CALIBRATION:])
 
 
 def _mobilenetv2(tests: int | None) -> Subject:
@@ -118,7 +135,8 @@ def _batches(inputs: torch.Tensor, size: int) -> tuple[Batch, ...]:
     return tuple(Batch((part,)) for part in inputs.split(size))
 
 
-def _vendor_path(name: str) -> Path:
+def vendor_path(name: str) -> Path:
+    """The int8 file of MLPerf Tiny's makers with that name."""
     return assets.assets_folder() / "mlperf_tiny" / f"{name}.tflite"
 
 

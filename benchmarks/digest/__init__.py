@@ -1,0 +1,1 @@
+"""The digest's table, on the nearest real networks and data."""

@@ -1,0 +1,272 @@
+"""What the headline table measures: networks, their samples, and what their outputs are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sklearn.metrics
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks import assets
+from benchmarks.cifar_training import training_loader
+from benchmarks.deployment.subjects import (
+    VendorFile,
+    keyword_split,
+    vendor_path,
+)
+from benchmarks.detection import average_precision, detected, prepared
+from benchmarks.digest.augmentation import reused_loader
+from benchmarks.networks import NETWORKS, load_network
+from sigmaquant.calibration import Batch
+from sigmaquant.network.onnx import load_onnx
+
+Float32Array = npt.NDArray[np.float32]
+
+TOP1, AP, AUC = "top1_percent", "ap_percent", "auc_percent"
+
+YOLOX, YOLOX_FILE, YOLOX_SIDE = "yolox_nano", "yolox_nano_coco_416", 416
+SOUND_CALIBRATION = 16
+"""Of ad01's normal clips; the other 124 test, with the 108 anomalous ones."""
+
+_CIFAR_CALIBRATION = 500  # first training images
+_CIFAR_BATCH = 128
+_FEW_BATCH = 25
+_PASSES = 10  # over few images, an epoch
+_GRAPH_BYTES = 8_192
+"""Of half a vendor's file, left to what an ONNX file holds besides weights, scales and biases."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """What is measured on an exported file.
+
+    Attributes:
+        inputs: (n, *input_shape).
+        metric: name with its unit; more is better.
+        worth: from the first output on all inputs to the metric.
+        batch: samples a run of the runtime.
+        verified: so many samples are compared bit for bit with the integer reference.
+    """
+
+    __test__ = False  # not a class of tests
+
+    inputs: Float32Array
+    metric: str
+    worth: Callable[[Float32Array], float]
+    batch: int
+    verified: int = 8
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is fine-tuned.
+
+    Attributes:
+        loader: makes the batches of an epoch.
+        epochs: passes over the loader.
+        held_back: judge each epoch; None for the calibration samples, where there are no others.
+    """
+
+    loader: Callable[[], Iterable[Any]]
+    epochs: int
+    held_back: tuple[Batch, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row of the digest's table: a network with its data.
+
+    Attributes:
+        name: of the network.
+        module: the float network, in eval mode.
+        input_shape: of one sample.
+        calibration: to score and round with.
+        test: to report on.
+        training: how it is fine-tuned.
+        reductions: of the fp32 weights' bytes; each is a plan.
+        trained: those that are fine-tuned too.
+        vendor: the makers' int8 file, if there is one.
+    """
+
+    name: str
+    module: nn.Module
+    input_shape: tuple[int, ...]
+    calibration: tuple[Batch, ...]
+    test: Test
+    training: Training
+    reductions: tuple[float, ...]
+    trained: tuple[float, ...]
+    vendor: VendorFile | None = None
+
+
+def _cifar(
+    name: str, reductions: tuple[float, ...], trained: tuple[float, ...], images: int
+) -> Subject:
+    """Training images in their order: 500 calibrate, ``images`` train, 500 judge the epochs."""
+    prepare, test = NETWORKS[name].prepare, assets.cifar10("test")
+    known = assets.cifar10("train", 2 * _CIFAR_CALIBRATION + images)
+    rest = known.without_first(_CIFAR_CALIBRATION)
+    return Subject(
+        name,
+        load_network(name),
+        NETWORKS[name].input_shape,
+        _batches(prepare(known.images[:_CIFAR_CALIBRATION]), 100),
+        Test(prepare(test.images).numpy(), TOP1, _top1_percent(test.labels), batch=500),
+        Training(
+            lambda: training_loader(rest.first(images), prepare, _CIFAR_BATCH),
+            epochs=5,
+            held_back=_batches(prepare(rest.without_first(images).images), 100),
+        ),
+        reductions,
+        trained,
+    )
+
+
+def _resnet56() -> Subject:
+    return _cifar("resnet56", (8, 10, 12), (12,), images=10_000)
+
+
+def _resnet20() -> Subject:
+    return _cifar("resnet20", (8, 10, 12), (10,), images=10_000)
+
+
+def _resnet8() -> Subject:
+    """At half the bytes of the makers' file, on all test images of CIFAR-10."""
+    images = assets.cifar10("test").images.astype(np.float32)
+    vendor = VendorFile(vendor_path("pretrainedResnet_quant"), images)
+    reduction = _reduction_to_half("resnet8", vendor)
+    return replace(_cifar("resnet8", (reduction,), (reduction,), images=10_000), vendor=vendor)
+
+
+def _dscnn() -> Subject:
+    """The samples that do not calibrate test; those that do are also all there is to train on."""
+    known, rest = keyword_split()
+    data = assets.mlperf_keywords()
+    inputs = NETWORKS["dscnn"].prepare(data.features)
+    calibration, test = inputs[torch.from_numpy(known)], inputs[torch.from_numpy(rest)].numpy()
+    vendor = VendorFile(vendor_path("kws_ref_model"), test.transpose(0, 2, 3, 1))
+    reduction = _reduction_to_half("dscnn", vendor)
+    return Subject(
+        "dscnn",
+        load_network("dscnn"),
+        NETWORKS["dscnn"].input_shape,
+        _batches(calibration, 64),
+        Test(test, TOP1, _top1_percent(data.labels[rest]), batch=500),
+        Training(lambda: _repeated(calibration), epochs=5),
+        (reduction,),
+        (reduction,),
+        vendor,
+    )
+
+
+def _autoencoder() -> Subject:
+    """The first normal clips calibrate and train, a window in eight; all others test."""
+    sounds, prepare = assets.mlperf_sounds(), NETWORKS["autoencoder"].prepare
+    normal = np.flatnonzero(sounds.anomalous == 0)[:SOUND_CALIBRATION]
+    rest = np.setdiff1d(np.arange(len(sounds.anomalous)), normal)
+    calibration, test = prepare(sounds.frames[normal])[::8], prepare(sounds.frames[rest]).numpy()
+    vendor = VendorFile(vendor_path("ad01_int8"), test)
+    reduction = _reduction_to_half("autoencoder", vendor)
+    return Subject(
+        "autoencoder",
+        load_network("autoencoder"),
+        NETWORKS["autoencoder"].input_shape,
+        _batches(calibration, 56),
+        Test(test, AUC, _auc_percent(test, sounds.anomalous[rest]), batch=1_960),
+        Training(lambda: _repeated(calibration), epochs=5),
+        (reduction,),
+        (reduction,),
+        vendor,
+    )
+
+
+def _imagenet(name: str) -> Subject:
+    """MLPerf Mobile's images calibrate and, unlabelled, train; sample1000 tests."""
+    prepare = NETWORKS[name].prepare
+    calibration = prepare(assets.imagenet("mlperf_mobile_tiny300").images)
+    test = assets.imagenet("sample1000")
+    return Subject(
+        name,
+        load_network(name),
+        NETWORKS[name].input_shape,
+        _batches(calibration, _FEW_BATCH),
+        Test(prepare(test.images).numpy(), TOP1, _top1_percent(test.labels), batch=_FEW_BATCH),
+        Training(lambda: reused_loader(calibration, 1, _FEW_BATCH), epochs=10),
+        (4, 5, 6, 7.5, 10),
+        (7.5,),
+    )
+
+
+def _yolox() -> Subject:
+    """Images with an even number calibrate and, unlabelled, train; the others test."""
+    data = assets.coco_tiny300()
+    inputs = torch.from_numpy(prepared(data.images, YOLOX_SIDE))
+    even = torch.from_numpy(data.numbers % 2 == 0)
+    calibration, test = inputs[even], inputs[~even].numpy()
+
+    def precision_percent(outputs: Float32Array) -> float:
+        found = [detected(output, YOLOX_SIDE) for output in outputs]
+        numbers = data.numbers[~even.numpy()]
+        return 100 * average_precision(data.annotations, numbers, found, YOLOX_SIDE)
+
+    return Subject(
+        YOLOX,
+        load_onnx(assets.assets_folder() / "weights" / f"{YOLOX_FILE}.onnx"),
+        (3, YOLOX_SIDE, YOLOX_SIDE),
+        _batches(calibration, 10),
+        Test(test, AP, precision_percent, batch=1),
+        Training(lambda: reused_loader(calibration, 1, 10), epochs=10),
+        (4, 5, 6, 7, 8),
+        (7,),
+    )
+
+
+SUBJECTS: dict[str, Callable[[], Subject]] = {
+    "resnet56": _resnet56,
+    "resnet20": _resnet20,
+    "mobilenetv2": lambda: _imagenet("mobilenetv2"),
+    "efficientnet_lite0": lambda: _imagenet("efficientnet_lite0"),
+    YOLOX: _yolox,
+    "resnet8": _resnet8,
+    "dscnn": _dscnn,
+    "autoencoder": _autoencoder,
+}
+"""Networks by name; each is loaded with its data when it is called."""
+
+
+def _batches(inputs: torch.Tensor, size: int) -> tuple[Batch, ...]:
+    return tuple(Batch((part,)) for part in inputs.split(size))
+
+
+def _repeated(inputs: torch.Tensor) -> DataLoader[tuple[torch.Tensor, ...]]:
+    """Few samples, shuffled, several times an epoch."""
+    samples = inputs.repeat(_PASSES, *[1] * (inputs.dim() - 1))
+    return DataLoader(TensorDataset(samples), 64, shuffle=True)
+
+
+def _reduction_to_half(name: str, vendor: VendorFile) -> float:
+    """What the fp32 weights have to shrink by for a file of half the makers' bytes."""
+    weights = sum(p.numel() for p in NETWORKS[name].build().parameters() if p.dim() > 1)
+    return round(4 * weights / (vendor.file_bytes / 2 - _GRAPH_BYTES), 2)
+
+
+def _top1_percent(labels: npt.NDArray[np.int64]) -> Callable[[Float32Array], float]:
+    return lambda outputs: 100 * float((outputs.argmax(1) == labels).mean())
+
+
+def _auc_percent(
+    windows: Float32Array, anomalous: npt.NDArray[np.int64]
+) -> Callable[[Float32Array], float]:
+    """Area under the ROC curve of the clips' mean squared reconstruction errors."""
+
+    def area(outputs: Float32Array) -> float:
+        errors = np.square(outputs - windows).mean(1).reshape(len(anomalous), -1).mean(1)
+        return 100 * float(sklearn.metrics.roc_auc_score(anomalous, errors))
+
+    return area

@@ -1,0 +1,158 @@
+"""The headline benchmark: the digest's table on the nearest real networks and data.
+
+``python -m benchmarks.headline [--quick] [--networks resnet20,dscnn] [--resume]``. Each network at
+several parts of its fp32 weights' bytes, without training and fine-tuned, beside uniform 4 bits and
+its makers' int8 file. Rows are written after each measurement; ``--resume`` keeps those of an
+earlier run with the same command, versions, machine and seed. ``--quick`` shows in a minute that
+all stages work; its figures go to ``runs/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import multiprocessing
+import resource
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Protocol
+
+import torch
+
+from benchmarks.arguments import names_of
+from benchmarks.assets import PROJECT_ROOT
+from benchmarks.digest.bench import FLOAT_VARIANT, VENDOR_VARIANT, Candidate, HeadlineBench
+from benchmarks.digest.subjects import SUBJECTS, Subject
+from benchmarks.recording import Recorder, begin
+from benchmarks.results import RESULTS_FOLDER, BenchResult, BenchRow
+from sigmaquant.errors import SigmaQuantError
+
+UNIFORM_BITS = 4
+ROUNDINGS = ("nearest", "compensated")
+QUICK_NETWORKS = ("dscnn",)
+
+_SEED = 0
+_RUNS = PROJECT_ROOT / "runs" / "bench"
+
+
+class Measures(Protocol):
+    """What a network's bench offers, see ``HeadlineBench``."""
+
+    @property
+    def subject(self) -> Subject:
+        """The network and its samples."""
+
+    def float_row(self) -> BenchRow:
+        """The fp32 network."""
+
+    def vendor_row(self, baseline: BenchRow) -> BenchRow | None:
+        """The makers' file, if there is one."""
+
+    def uniform(self, variant: str, bits: int, rounding: str) -> Candidate:
+        """The same width everywhere."""
+
+    def mixed(self, variant: str, reduction: float) -> Candidate:
+        """A searched plan."""
+
+    def trained(self, variant: str, start: Candidate) -> Candidate:
+        """Fine-tuned."""
+
+    def measured(self, candidate: Candidate, baseline: BenchRow) -> BenchRow:
+        """A candidate's file."""
+
+
+def bench_network(bench: Measures, recorder: Recorder) -> None:
+    """Measure every variant of one network that is not recorded yet.
+
+    The smallest plan that is trained comes before anything else, so that the peak memory is that of
+    scores, search and rounding and not of the measurement.
+    """
+    name, subject = bench.subject.name, bench.subject
+    first = max(subject.trained)
+    start, peak_bytes = None, 0
+    if not recorder.has(name, _mixed(first)):
+        start = bench.mixed(_mixed(first), first)
+        peak_bytes = _peak_memory_bytes()
+    baseline = recorder.row(name, FLOAT_VARIANT, bench.float_row)
+    if start is not None:
+        row = bench.measured(start, baseline)
+        row = row.model_copy(update={"peak_memory_bytes": peak_bytes})
+        recorder.row(name, start.variant, lambda: row)
+    vendor = recorder.result.row(name, VENDOR_VARIANT) or bench.vendor_row(baseline)
+    if vendor is not None:
+        recorder.row(name, VENDOR_VARIANT, lambda: vendor)
+    for variant, make in _variants(bench).items():
+        recorder.row(name, variant, functools.partial(_made, bench, make, baseline))
+
+
+def _made(bench: Measures, make: Callable[[], Candidate], baseline: BenchRow) -> BenchRow:
+    return bench.measured(make(), baseline)
+
+
+def _variants(bench: Measures) -> dict[str, Callable[[], Candidate]]:
+    """What makes each candidate, by its row's name."""
+    subject = bench.subject
+    made: dict[str, Callable[[], Candidate]] = {}
+    for reduction in subject.reductions:
+        variant = _mixed(reduction)
+        made[variant] = functools.partial(bench.mixed, variant, reduction)
+    for reduction in subject.trained:
+        variant = f"{_mixed(reduction)} + {subject.training.epochs} epochs"
+        made[variant] = functools.partial(_trained, bench, variant, reduction)
+    for rounding in ROUNDINGS:
+        variant = f"uniform {UNIFORM_BITS} {rounding}"
+        made[variant] = functools.partial(bench.uniform, variant, UNIFORM_BITS, rounding)
+    return made
+
+
+def _trained(bench: Measures, variant: str, reduction: float) -> Candidate:
+    return bench.trained(variant, bench.mixed(_mixed(reduction), reduction))
+
+
+def _mixed(reduction: float) -> str:
+    return f"mixed 1/{reduction:g}"
+
+
+def _peak_memory_bytes() -> int:
+    """The largest resident size of this process so far (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def run(name: str, quick: bool, resume: bool) -> None:
+    """Measure and write all rows of one network."""
+    bench_name = "headline-quick" if quick else "headline"
+    command = "python -m benchmarks.headline --quick" if quick else "make bench BENCH=headline"
+    folder = _RUNS if quick else RESULTS_FOLDER
+    fresh = BenchResult.begin(bench_name, command, _SEED, measured_with=("pycocotools",))
+    recorder = Recorder(begin(fresh, folder, resume), folder)
+    if not recorder.result.rows:
+        shutil.rmtree(_RUNS / bench_name, ignore_errors=True)
+    torch.manual_seed(_SEED)
+    bench_network(HeadlineBench(SUBJECTS[name](), _RUNS / bench_name / name), recorder)
+
+
+def main() -> int:
+    """Parse the command line and run; the exit code is the error's where one is raised."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.headline", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="DS-CNN only")
+    parser.add_argument("--networks", type=names_of(SUBJECTS), help=f"of {','.join(SUBJECTS)}")
+    parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
+    options = parser.parse_args()
+    networks = options.networks or (QUICK_NETWORKS if options.quick else tuple(SUBJECTS))
+    # What follows the first network adds to its rows.
+    resumed = [options.resume, *[True] * (len(networks) - 1)]
+    # A process for each network, so that each has its own peak memory.
+    fresh_process = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, fresh_process, max_tasks_per_child=1) as pool:
+            list(pool.map(run, networks, [options.quick] * len(networks), resumed))
+    except SigmaQuantError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
