@@ -1,8 +1,8 @@
 """Write the tables of ``docs/BENCHMARKS.md`` from ``benchmarks/results/*.json``.
 
 ``python -m benchmarks.tables`` rewrites what stands between ``<!-- table: NAME -->`` and
-``<!-- end -->``; with ``--check`` it changes nothing and exits with 4 where the page is
-out of date.
+``<!-- end -->``, and the headline's picture; with ``--check`` it changes nothing and exits with 4
+where the page is out of date.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.assets import PROJECT_ROOT
 from benchmarks.boards_table import boards_lines
@@ -23,6 +23,7 @@ from sigmaquant.artifact import written_atomically
 from sigmaquant.errors import DataError, SigmaQuantError
 
 PAGE = PROJECT_ROOT / "docs" / "BENCHMARKS.md"
+PICTURE = PAGE.with_name("headline.svg")
 
 _BLOCK = re.compile(r"(?P<begin><!-- table: (?P<bench>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.S)
 _BLANK = "-"
@@ -137,6 +138,13 @@ def _caption(result: BenchResult) -> str:
     )
 
 
+def _draw(results: Mapping[str, BenchResult]) -> None:
+    from benchmarks.digest.plot import save_plot
+
+    rivals = results["rivals"].rows if "rivals" in results else ()
+    save_plot(results["headline"], rivals, PICTURE)
+
+
 def main() -> int:
     """Rewrite or check the page; the exit code is 4 where a check fails, else an error's own."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__)
@@ -144,7 +152,10 @@ def main() -> int:
     check = parser.parse_args().check
     text = PAGE.read_text(encoding="utf-8")
     try:
-        fresh = rendered(text, all_results())
+        results = {result.bench: result for result in all_results()}
+        fresh = rendered(text, results.values())
+        if "headline" in results and not check:
+            _draw(results)
     except SigmaQuantError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

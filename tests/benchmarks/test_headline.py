@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("onnxscript", reason="the extra 'bench' is not installed")
 
 from benchmarks import headline
+from benchmarks.digest.plot import Point, points, save_plot
 from benchmarks.digest.reductions import COSTS, DEVICES
 from benchmarks.digest.table import headline_lines
 from benchmarks.recording import Recorder, begin
@@ -103,3 +104,38 @@ def test_a_line_tells_what_shrank_and_how_long_it_took() -> None:
     cells = "2.00 / 2.00 | 2.00 / 2.00 | 2.00 / 2.00 | 3 | 60 | 2"
     assert mixed == f"| mixed | 90.00 | -1.00 | - | 1,000 | 12.0 x | - | {cells} |"
     assert plain.startswith("| fp32 | 90.00 | -1.00 | - | - | - |")
+
+
+def sized(variant: str, reduction: float, value: float) -> BenchRow:
+    return row_of(variant).model_copy(
+        update={"network": "resnet20", "memory_reduction": reduction, "value": value}
+    )
+
+
+def rival(tool: str, draw: int, rounding: str = "own") -> BenchRow:
+    update = {"tool": tool, "rounding": rounding, "draw": draw, "weight_bits_mean": 4.0}
+    return sized(tool, 8, 80.0).model_copy(update={**update, "memory_reduction": None})
+
+
+def test_the_picture_holds_ours_the_digests_and_the_rivals_points(tmp_path: Path) -> None:
+    rows = [
+        sized("fp32", 1, 91),
+        sized("mixed 1/10", 10, 90.5),
+        sized("mixed 1/10 + 5 epochs", 10, 90.8),
+        sized("uniform 4 nearest", 7.9, 20),
+    ]
+    rivals = [rival("MCT", 0), rival("MCT", 1), rival("MCT", 0, "our"), rival("AIMET", 0)]
+    assert points(rows, rivals) == [
+        Point("MCT", 8, 11),
+        Point("digest", 2.8, 0.4),
+        Point("fine-tuned", 10, pytest.approx(0.2)),
+        Point("uniform 4, nearest", 7.9, 71),
+        Point("without training", 10, 0.5),
+    ]
+    result = fresh().model_copy(update={"rows": tuple(rows)})
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save_plot(result, rivals, tmp_path / name / "plot.svg")
+    first, second = ((tmp_path / name / "plot.svg").read_bytes() for name in ("a", "b"))
+    assert first == second
+    assert first.startswith(b"<?xml")
