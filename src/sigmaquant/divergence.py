@@ -18,6 +18,7 @@ Rises = dict[str, dict[int, Tensor]]
 """Loss rises of one batch by layer and width: (samples,) each."""
 
 _PROBABILITY_TOLERANCE = 1e-3
+_SMALLEST_PROBABILITY = 1e-12
 
 
 def divergence(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Tensor:
@@ -55,8 +56,13 @@ def _one(reference: Tensor, output: Tensor) -> Tensor:
 def log_probabilities(scores: Tensor) -> Tensor:
     """Log-probabilities of class scores, which may be logits or probabilities already."""
     if _is_distribution(scores):
-        return scores.clamp_min(1e-12).log()
+        return log_of(scores)
     return torch.log_softmax(scores, dim=1)
+
+
+def log_of(probabilities: Tensor) -> Tensor:
+    """Logarithms, kept finite where a probability is 0."""
+    return probabilities.clamp_min(_SMALLEST_PROBABILITY).log()
 
 
 def _is_distribution(scores: Tensor) -> bool:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sigmaquant.artifact import Artifact
 from sigmaquant.calibration import Batch
-from sigmaquant.divergence import divergence
+from sigmaquant.divergence import divergence, log_of
 from sigmaquant.errors import DataError
 from sigmaquant.export.formats import format_named
 from sigmaquant.metrics import (
@@ -24,6 +25,7 @@ from sigmaquant.metrics import (
     mean_over_samples,
 )
 from sigmaquant.network import Network
+from sigmaquant.network.outputs import gives_probabilities
 from sigmaquant.network.runner import flatten
 from sigmaquant.quantized import QuantizedNetwork
 from sigmaquant.report.model import Quality, Stage
@@ -117,8 +119,21 @@ def _measures(
     network: Network, batches: Callable[[], Iterable[Batch]]
 ) -> dict[MetricName, Measure]:
     if has_class_labels(network, batches()):
-        return {name: _by_labels(metric) for name, metric in METRICS.items()}
+        metrics = dict(METRICS)
+        if gives_probabilities(network):
+            metrics["loss"] = cross_entropy_of_probabilities
+        return {name: _by_labels(metric) for name, metric in metrics.items()}
     return {"loss": lambda outputs, batch: divergence(network(*batch.inputs), outputs).mean()}
+
+
+def cross_entropy_of_probabilities(output: Tensor, target: Tensor) -> Tensor:
+    """Mean negative log-likelihood in nats, of what comes out of a softmax.
+
+    Args:
+        output: (n, classes, ...) probabilities; an integer file may round them to 0.
+        target: (n, ...) class indices.
+    """
+    return functional.nll_loss(log_of(output), target)
 
 
 def _by_labels(metric: Metric) -> Measure:

@@ -51,8 +51,8 @@ def evaluate(run: Run, batches: Iterable[Batch], metric: MetricName | Metric = "
     Args:
         run: what computes the outputs.
         batches: with labels.
-        metric: "accuracy", a fraction; "loss", the cross entropy in nats; or a function of
-            (first output, target) that gives the mean over the batch.
+        metric: "accuracy", a fraction; "loss", the cross entropy of logits in nats; or a function
+            of (first output, target) that gives the mean over the batch.
 
     Raises:
         DataError: there are no samples, or no labels.

@@ -84,7 +84,7 @@ _ELEMENTWISE = {
     aten.pow.Tensor_Scalar,
 }
 
-_RESHAPES = {
+RESHAPES = {
     aten.reshape.default,
     aten.flatten.using_ints,
     aten.unflatten.int,
@@ -258,7 +258,7 @@ def _is_concat(node: Node) -> bool:
 def _is_move(node: Node) -> bool:
     if not _is_activation_call(node):
         return False
-    if node.target in _RESHAPES:
+    if node.target in RESHAPES:
         return True
     rank = len(node.meta["shape"]) + 1
     if node.target in _MAX_POOLS:
@@ -302,7 +302,7 @@ def pad_sides(node: Node) -> tuple[tuple[int, int], ...]:
 
 def is_reshape(node: Node) -> bool:
     """An operator that changes only the shape."""
-    return node.target in _RESHAPES
+    return node.target in RESHAPES
 
 
 @dataclass(frozen=True)
