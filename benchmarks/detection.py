@@ -103,7 +103,7 @@ def average_precision(
 
     Args:
         annotations: in COCO's JSON.
-        image_ids: of the images, in order.
+        image_ids: of the images, in order; the annotations may hold more.
         found: in each image.
         size: of the network's input, to which every image was squashed.
     """
@@ -118,6 +118,8 @@ def average_precision(
             for row in _rows(int(number), detections, truth.imgs[int(number)], size)
         ]
         evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
+        # Else objects in images that were not looked at would count as missed.
+        evaluation.params.imgIds = [int(number) for number in image_ids]
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -59,26 +59,40 @@ def test_categories_are_those_of_coco() -> None:
     assert (COCO_CATEGORIES[0], COCO_CATEGORIES[79]) == (1, 90)
 
 
-@pytest.mark.parametrize(("left", "precision"), [(8.0, 1.0), (30.0, 0.0)])
-def test_precision_in_pixels_of_the_image(left: float, precision: float, tmp_path: Path) -> None:
+def truth_of(images: tuple[int, ...], folder: Path) -> Path:
+    """Annotations with one box in each image."""
     truth = {
         "info": {},
-        "images": [{"id": 7, "width": 64, "height": 32}],
+        "images": [{"id": number, "width": 64, "height": 32} for number in images],
         "categories": [{"id": 1}],
         "annotations": [
             {
-                "id": 1,
-                "image_id": 7,
+                "id": number,
+                "image_id": number,
                 "category_id": 1,
                 "bbox": [16, 8, 16, 8],
                 "area": 128,
                 "iscrowd": 0,
             }
+            for number in images
         ],
     }
-    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    path = folder / "truth.json"
+    path.write_text(json.dumps(truth))
+    return path
+
+
+def one_box(left: float) -> Detections:
     box = np.array([[left, 8, left + 8, 16]], np.float32)
-    found = Detections(box, np.array([0.9], np.float32), np.array([0]))
-    assert average_precision(tmp_path / "truth.json", [7], [found], SIZE) == pytest.approx(
-        precision
-    )
+    return Detections(box, np.array([0.9], np.float32), np.array([0]))
+
+
+@pytest.mark.parametrize(("left", "precision"), [(8.0, 1.0), (30.0, 0.0)])
+def test_precision_in_pixels_of_the_image(left: float, precision: float, tmp_path: Path) -> None:
+    found = average_precision(truth_of((7,), tmp_path), [7], [one_box(left)], SIZE)
+    assert found == pytest.approx(precision)
+
+
+def test_objects_in_other_images_do_not_count_as_missed(tmp_path: Path) -> None:
+    found = average_precision(truth_of((7, 8), tmp_path), [7], [one_box(8.0)], SIZE)
+    assert found == pytest.approx(1.0)
