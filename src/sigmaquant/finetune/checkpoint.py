@@ -22,6 +22,7 @@ class TrainingState:
         epoch: epochs done.
         current: the network's state.
         optimizer: the optimizer's state.
+        average: the weight average's state.
         best: the best network state so far.
         best_loss: its loss on the held-back data.
     """
@@ -30,6 +31,7 @@ class TrainingState:
     epoch: int
     current: dict[str, Tensor]
     optimizer: dict[str, Any]
+    average: dict[str, Any]
     best: dict[str, Tensor]
     best_loss: float
 

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.calibration.batches import checked_batches
-from sigmaquant.divergence import UserLoss, batch_loss, divergence, loss_name
-from sigmaquant.errors import ArtifactError, ConfigError, DataError
+from sigmaquant.divergence import UserLoss, loss_name
+from sigmaquant.errors import ArtifactError, DataError
+from sigmaquant.finetune.averaging import WeightAverage
 from sigmaquant.finetune.checkpoint import TrainingState, load_state
+from sigmaquant.finetune.objective import HeldBack, Objective
+from sigmaquant.finetune.optimizer import relative_adam, set_rate
+from sigmaquant.finetune.recipe import Recipe
 from sigmaquant.network import Network
-from sigmaquant.network.runner import flatten
 from sigmaquant.progress import progress_bar
 from sigmaquant.quantized import QuantizedNetwork, quantize
 
 _HELD_BACK = 512  # samples taken from the training data where no others are given
-_SMALLEST_UNIT = 1e-8  # a parameter of zeros has no size to step by and hardly moves
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ def finetune(
     The objective is the divergence from the float network's outputs, plus the user's loss where
     one is given. Adam, each parameter in steps relative to its own size, so that neither the scale
     of the inputs nor that of a layer matters; a cosine schedule. After each epoch the held-back
-    data are evaluated; the best state, which may be the start, is returned.
+    data judge the network and the moving average of its weights; the best state, which may be the
+    start, is returned.
 
     Args:
         network: the captured float network, the teacher.
@@ -70,17 +71,14 @@ def finetune(
             or the checkpoint is damaged.
         OutputError: the checkpoint cannot be written.
     """
-    if epochs < 1:
-        raise ConfigError(f"epochs has to be at least 1, not {epochs}")
-    if not 0 < learning_rate < 1:
-        raise ConfigError(f"the learning rate has to lie between 0 and 1, not {learning_rate}")
+    recipe = Recipe(epochs, learning_rate, seed)
     few = _held_back(network, train_loader, calibration)
     student = quantize(network, plan, few) if start is None else _copy_under(plan, start)
     held_back = few if validation is None else read_batches(validation, network)
-    training = _Training(network, student, loss, held_back)
-    inputs = _digest(network, plan, student, epochs, learning_rate, seed, loss_name(loss))
+    training = _Training(network, student, recipe, loss, held_back)
+    inputs = _digest(network, plan, student, recipe, loss_name(loss))
     path = None if checkpoint is None else Path(checkpoint)
-    training.run(train_loader, epochs, learning_rate, seed, path, inputs)
+    training.run(train_loader, path, inputs)
     if path is not None:
         path.unlink(missing_ok=True)
     return student
@@ -119,6 +117,7 @@ class _Training:
     Args:
         network: the teacher.
         student: the network in training.
+        recipe: how to train.
         loss: the user's own, or None.
         held_back: what each epoch is judged by.
     """
@@ -127,98 +126,86 @@ class _Training:
         self,
         network: Network,
         student: QuantizedNetwork,
+        recipe: Recipe,
         loss: UserLoss | None,
         held_back: Sequence[Batch],
     ) -> None:
         self._network = network
-        self._teacher = network.runner()
         self._student = student
-        self._loss = loss
-        self._held_back = held_back
+        self._recipe = recipe
+        self._objective = Objective(network, student, loss)
+        self._held_back = HeldBack(self._objective, held_back)
+        self._optimizer = relative_adam(student)
+        self._average = WeightAverage(student)
 
-    def run(
-        self,
-        loader: Iterable[Any],
-        epochs: int,
-        learning_rate: float,
-        seed: int,
-        checkpoint: Path | None,
-        inputs: str,
-    ) -> None:
+    def run(self, loader: Iterable[Any], checkpoint: Path | None, inputs: str) -> None:
         """Train, and leave the student in its best state."""
-        optimizer = _optimizer(self._student)
-        state = load_state(checkpoint, inputs)
-        if state is None:
-            first = self._student.state()
-            best_loss = self._evaluate()
-            state = TrainingState(inputs, 0, first, optimizer.state_dict(), first, best_loss)
-            _log.info("before training: held-back loss %.5f", best_loss)
+        state = load_state(checkpoint, inputs) or self._started(inputs)
         self._student.restore(state.current)
-        optimizer.load_state_dict(state.optimizer)
-        for epoch in range(state.epoch, epochs):
-            torch.manual_seed(seed + epoch)
-            if not self._epoch(loader, optimizer, learning_rate, epoch, epochs):
+        self._optimizer.load_state_dict(state.optimizer)
+        self._average.load_state_dict(state.average)
+        for epoch in range(state.epoch, self._recipe.epochs):
+            torch.manual_seed(self._recipe.seed + epoch)
+            if not self._epoch(loader, epoch):
                 raise DataError("the training loader gave no samples; can it be iterated twice?")
-            state = self._judged(state, optimizer, epoch + 1)
+            state = self._judged(state)
             if checkpoint is not None:
                 state.save(checkpoint)
         self._student.restore(state.best)
 
-    def _judged(
-        self, state: TrainingState, optimizer: torch.optim.Optimizer, epoch: int
-    ) -> TrainingState:
-        loss, current = self._evaluate(), self._student.state()
-        better = loss < state.best_loss
-        _log.info("epoch %d: held-back loss %.5f%s", epoch, loss, " (best)" if better else "")
+    def _started(self, inputs: str) -> TrainingState:
+        first, loss = self._student.state(), self._held_back.loss()
+        _log.info("before training: held-back loss %.5g", loss)
         return TrainingState(
-            inputs=state.inputs,
-            epoch=epoch,
-            current=current,
-            optimizer=optimizer.state_dict(),
-            best=current if better else state.best,
-            best_loss=loss if better else state.best_loss,
+            inputs=inputs,
+            epoch=0,
+            current=first,
+            optimizer=self._optimizer.state_dict(),
+            average=self._average.state_dict(),
+            best=first,
+            best_loss=loss,
         )
 
-    def _epoch(
-        self,
-        loader: Iterable[Any],
-        optimizer: torch.optim.Optimizer,
-        learning_rate: float,
-        epoch: int,
-        epochs: int,
-    ) -> int:
-        total = _length(loader)
+    def _epoch(self, loader: Iterable[Any], epoch: int) -> int:
+        total, epochs = _length(loader), self._recipe.epochs
         steps = 0
         with progress_bar(f"epoch {epoch + 1}/{epochs}", total) as advance:
             for index, batch in enumerate(checked_batches(loader, self._network, "training")):
                 done = (epoch + (index / total if total else 0.5)) / epochs
-                _set_rate(optimizer, learning_rate * 0.5 * (1 + math.cos(math.pi * done)))
-                self._step(batch, optimizer)
+                set_rate(self._optimizer, self._recipe.learning_rate, done)
+                self._step(batch)
                 advance()
                 steps += 1
         return steps
 
-    def _step(self, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        objective = self._objective(batch)
-        objective.backward()
-        optimizer.step()
+    def _step(self, batch: Batch) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        self._objective(batch).backward()
+        self._optimizer.step()
         self._student.raise_scales()
+        self._average.update()
 
-    def _objective(self, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            reference = self._teacher.watch(batch.inputs, lambda _, value: value)
-        outputs = tuple(flatten(self._student(*batch.inputs)))
-        objective = divergence(reference, outputs).mean()
-        if self._loss is not None:
-            objective = objective + batch_loss(self._loss, outputs, batch)
-        return objective
-
-    def _evaluate(self) -> float:
-        with torch.no_grad():
-            losses = [float(self._objective(b)) * len(b) for b in self._held_back]
-        mean = sum(losses) / sum(map(len, self._held_back))
-        return mean if math.isfinite(mean) else math.inf
+    def _judged(self, state: TrainingState) -> TrainingState:
+        """The state after one more epoch, with the better of the weights and their average."""
+        epoch, current = state.epoch + 1, self._student.state()
+        plain = self._held_back.loss()
+        with self._average.applied():
+            mean, averaged = self._held_back.loss(), self._student.state()
+        loss, found = (plain, current) if plain <= mean else (mean, averaged)
+        better = loss < state.best_loss
+        _log.info(
+            "epoch %d: held-back loss %.5g, of the averaged weights %.5g%s",
+            epoch, plain, mean, " (best)" if better else "",
+        )  # fmt: skip
+        return TrainingState(
+            inputs=state.inputs,
+            epoch=epoch,
+            current=current,
+            optimizer=self._optimizer.state_dict(),
+            average=self._average.state_dict(),
+            best=found if better else state.best,
+            best_loss=loss if better else state.best_loss,
+        )
 
 
 def _length(loader: Iterable[Any]) -> int:
@@ -227,17 +214,3 @@ def _length(loader: Iterable[Any]) -> int:
         return len(loader) if isinstance(loader, Sized) else 0
     except TypeError:  # a DataLoader over an iterable data set has a length only in name
         return 0
-
-
-def _optimizer(student: nn.Module) -> torch.optim.Optimizer:
-    """Adam with one group a parameter; ``unit`` is the parameter's root mean square."""
-    groups = [
-        {"params": [p], "unit": max(float(p.detach().square().mean().sqrt()), _SMALLEST_UNIT)}
-        for p in student.parameters()
-    ]
-    return torch.optim.Adam(groups, betas=(0.9, 0.99))
-
-
-def _set_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group["unit"]
