@@ -6,7 +6,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sigmaquant.calibration import Batch
-from sigmaquant.divergence import divergence, is_class_score, loss_name, sample_losses
+from sigmaquant.divergence import (
+    Distillation,
+    divergence,
+    is_class_score,
+    known_by_sample,
+    loss_name,
+    sample_losses,
+    training_loss,
+)
 from sigmaquant.errors import ConfigError, ModelError
 
 
@@ -79,3 +87,37 @@ def test_names_of_losses() -> None:
     assert loss_name(None) == "divergence"
     assert loss_name(by_sample) == "by_sample"
     assert loss_name(nn.CrossEntropyLoss()) == "CrossEntropyLoss"
+
+
+def only_sure(outputs: tuple[Tensor, ...], reference: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Boxes weighted with the float network's own scores: (n, cells, 4) and (n, cells, 1)."""
+    return (outputs[0] * reference[1], outputs[1])
+
+
+def test_a_view_is_compared_in_place_of_the_outputs() -> None:
+    reference = (randn(5, 7, 4), randn(5, 7, 1).sigmoid())
+    outputs = (randn(5, 7, 4, seed=1), randn(5, 7, 1, seed=1).sigmoid())
+    loss, batch = Distillation(only_sure), Batch((torch.zeros(5, 1),))
+    weights = reference[1]
+    expected = divergence(
+        [reference[0] * weights, reference[1]], [outputs[0] * weights, outputs[1]]
+    )
+    torch.testing.assert_close(sample_losses(reference, outputs, batch, loss), expected)
+    found = training_loss(reference, outputs, batch, loss)
+    torch.testing.assert_close(found, expected.mean())
+    assert known_by_sample(loss)
+    assert loss_name(loss) == "divergence of only_sure"
+
+
+def test_a_loss_of_labels_is_added_in_training() -> None:
+    reference, outputs = (randn(5, 4),), (randn(5, 4, seed=1),)
+    batch = Batch((torch.zeros(5, 1),), torch.tensor([0, 1, 2, 3, 0]))
+
+    def loss(found: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
+        return F.cross_entropy(found[0], target)
+
+    alone = training_loss(reference, outputs, batch, None)
+    torch.testing.assert_close(alone, divergence(reference, outputs).mean())
+    both = training_loss(reference, outputs, batch, loss)
+    torch.testing.assert_close(both, alone + loss(outputs, batch.target))
+    assert not known_by_sample(loss)

@@ -73,7 +73,8 @@ class HeadlineBench:
     def _timed_scores(self) -> tuple[SensitivityTable, dict[str, float]]:
         watch = Stopwatch(self._capture_seconds)
         with watch.stage("score"):
-            scores = score(self.network, self.subject.calibration, seed=_SEED)
+            subject = self.subject
+            scores = score(self.network, subject.calibration, loss=subject.loss, seed=_SEED)
         return scores, watch.seconds
 
     def float_row(self) -> BenchRow:
@@ -144,6 +145,7 @@ class HeadlineBench:
                 epochs=training.epochs,
                 start=start.quantized,
                 validation=training.held_back or self.subject.calibration,
+                loss=self.subject.loss,
                 seed=_SEED,
             )
         return Candidate(variant, tuned, watch.seconds)

@@ -20,10 +20,11 @@ from benchmarks.deployment.subjects import (
     keyword_split,
     vendor_path,
 )
-from benchmarks.detection import average_precision, detected, prepared
+from benchmarks.detection import average_precision, detected, prepared, seen_by_detector
 from benchmarks.digest.augmentation import reused_loader
 from benchmarks.networks import NETWORKS, load_network
 from sigmaquant.calibration import Batch
+from sigmaquant.divergence import Distillation, UserLoss
 from sigmaquant.network.onnx import load_onnx
 
 Float32Array = npt.NDArray[np.float32]
@@ -92,6 +93,7 @@ class Subject:
         reductions: of the fp32 weights' bytes; each is a plan.
         trained: those that are fine-tuned too.
         vendor: the makers' int8 file, if there is one.
+        loss: for scores and training; None for the divergence of the outputs.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Subject:
     reductions: tuple[float, ...]
     trained: tuple[float, ...]
     vendor: VendorFile | None = None
+    loss: UserLoss | None = None
 
 
 def _cifar(
@@ -224,6 +227,7 @@ def _yolox() -> Subject:
         Training(lambda: reused_loader(calibration, 1, 10), epochs=10),
         (4, 5, 6, 7, 8),
         (7,),
+        loss=Distillation(seen_by_detector),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,8 +12,34 @@ from sigmaquant.calibration import Batch
 from sigmaquant.errors import ConfigError, ModelError
 
 Outputs = tuple[Tensor, ...]
-UserLoss = Callable[[Outputs, Tensor | None], Tensor]
+View = Callable[[Outputs, Outputs], Outputs]
+"""From the network's outputs, and the float network's on the same samples, to what is compared."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The divergence of what a function makes of the outputs, in place of the outputs themselves.
+
+    For networks whose outputs are not alike: of a detector's boxes only those count in which it
+    sees something, and scores near 0 and 1 move less than their logits. The function is applied to
+    the float network's outputs too, and may take its weights from them.
+
+    Attributes:
+        view: differentiable; see ``View``.
+    """
+
+    view: View
+
+    def seen(self, reference: Outputs, outputs: Outputs) -> tuple[Outputs, Outputs]:
+        """What is compared with what."""
+        return self.view(reference, reference), self.view(outputs, reference)
+
+
+LabelLoss = Callable[[Outputs, Tensor | None], Tensor]
 """From the network's outputs and a batch's target to a scalar, the mean over the batch."""
+
+UserLoss = LabelLoss | Distillation
+"""What a user gives in place of the divergence of the outputs."""
 
 Rises = dict[str, dict[int, Tensor]]
 """Loss rises of one batch by layer and width: (samples,) each."""
@@ -74,7 +101,18 @@ def loss_name(loss: UserLoss | None) -> str:
     """What results and reports call the loss; losses of one name count as the same."""
     if loss is None:
         return "divergence"
-    return getattr(loss, "__qualname__", type(loss).__name__)
+    if isinstance(loss, Distillation):
+        return f"divergence of {_name_of(loss.view)}"
+    return _name_of(loss)
+
+
+def _name_of(function: Callable[..., object]) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def known_by_sample(loss: UserLoss | None) -> bool:
+    """Whether the loss of each sample is known, and not only a batch's mean."""
+    return loss is None or isinstance(loss, Distillation)
 
 
 def sample_losses(
@@ -87,10 +125,26 @@ def sample_losses(
     """
     if loss is None:
         return divergence(reference, outputs)
+    if isinstance(loss, Distillation):
+        return divergence(*loss.seen(reference, outputs))
     return batch_loss(loss, outputs, batch).detach().expand(len(batch))
 
 
-def batch_loss(loss: UserLoss, outputs: Outputs, batch: Batch) -> Tensor:
+def training_loss(
+    reference: Outputs, outputs: Outputs, batch: Batch, loss: UserLoss | None
+) -> Tensor:
+    """What fine-tuning minimises, the mean over a batch: the divergence, and a loss of labels.
+
+    Raises:
+        ConfigError: a user's loss that is no scalar.
+    """
+    if isinstance(loss, Distillation):
+        return divergence(*loss.seen(reference, outputs)).mean()
+    objective = divergence(reference, outputs).mean()
+    return objective if loss is None else objective + batch_loss(loss, outputs, batch)
+
+
+def batch_loss(loss: LabelLoss, outputs: Outputs, batch: Batch) -> Tensor:
     """A user's loss of one batch.
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, samples_of
-from sigmaquant.divergence import Outputs, UserLoss, sample_losses
+from sigmaquant.divergence import Outputs, UserLoss, known_by_sample, sample_losses
 from sigmaquant.network import Network
 from sigmaquant.network.runner import flatten
 from sigmaquant.quantized import PlanQuantizer
@@ -27,8 +27,8 @@ def plan_measure(
 ) -> Measure:
     """A measure of plans without training: what each of the held-back samples loses.
 
-    The default loss, the divergence from the float network's outputs, is known for each sample. A
-    user's loss is a mean over a batch, so of it the mean over all samples is all there is.
+    The divergence from the float network's outputs, or of a view of them, is known for each sample.
+    A user's loss of labels is a mean over a batch: the mean over all samples is all there is of it.
 
     Args:
         network: the float network.
@@ -56,6 +56,6 @@ def plan_measure(
             ]
         values = torch.cat(losses).double().numpy()
         assert len(values) == samples_of(held_back)
-        return values if loss is None else float(values.mean())
+        return values if known_by_sample(loss) else float(values.mean())
 
     return measure

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks.detection import COCO_CATEGORIES, Detections, average_precision, detected, prepared
+from benchmarks.detection import (
+    COCO_CATEGORIES,
+    Detections,
+    average_precision,
+    detected,
+    prepared,
+    seen_by_detector,
+)
 
 SIZE = 32
 CELLS = 16 + 4 + 1
@@ -96,3 +104,24 @@ def test_precision_in_pixels_of_the_image(left: float, precision: float, tmp_pat
 def test_objects_in_other_images_do_not_count_as_missed(tmp_path: Path) -> None:
     found = average_precision(truth_of((7, 8), tmp_path), [7], [one_box(8.0)], SIZE)
     assert found == pytest.approx(1.0)
+
+
+def test_boxes_count_where_the_float_network_sees_something() -> None:
+    reference = torch.zeros(1, 2, 4 + 1 + 3)
+    reference[0, 0, 4:6] = 0.81
+    outputs = torch.full((1, 2, 8), 0.25, requires_grad=True)
+    boxes, scores = seen_by_detector((outputs,), (reference,))
+    torch.testing.assert_close(boxes[0], torch.tensor([[0.25 * 0.81] * 4, [0.0] * 4]))
+    torch.testing.assert_close(scores, torch.full((1, 2, 4), torch.pi / 3))
+    (boxes.sum() + scores.sum()).backward()
+    assert outputs.grad is not None
+    assert outputs.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_a_sure_score_has_no_slope_but_no_infinite_one(probability: float) -> None:
+    outputs = torch.full((1, 2, 8), probability, requires_grad=True)
+    _, scores = seen_by_detector((outputs,), (outputs.detach(),))
+    scores.sum().backward()
+    assert outputs.grad is not None
+    assert outputs.grad.isfinite().all()

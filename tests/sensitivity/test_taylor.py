@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sigmaquant.calibration import Batch, read_batches
+from sigmaquant.divergence import Distillation
 from sigmaquant.layers import WIDTHS
 from sigmaquant.network import Network, capture
 from sigmaquant.network.normalise import arguments_of
@@ -74,6 +75,39 @@ def test_for_a_linear_regression_it_is_exact_whatever_the_step(size: float) -> N
 def total(outputs: tuple[Tensor, ...], target: Tensor | None) -> Tensor:
     """A loss that needs no random draw."""
     return torch.stack([(y * y + y).sum() / len(y) for y in outputs]).sum()
+
+
+class TwoHeads(nn.Module):
+    """One layer, whose results are boxes and scores by turns, as a detector's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(5, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layer(x).reshape(-1, 2, 4)
+        return found
+
+
+def sure_boxes(outputs: tuple[Tensor, ...], reference: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The first half weighted with the float network's scores, and the scores."""
+    boxes, scores = outputs[0].split(2, dim=2)
+    weights = reference[0][..., 2:].sigmoid()
+    return (boxes * weights, scores.sigmoid())
+
+
+def test_of_a_view_it_is_the_divergence_of_a_small_step() -> None:
+    torch.manual_seed(0)
+    network, x = linear_network(TwoHeads())
+    candidates, batch, loss = small_step(network, 0.005), Batch((x,)), Distillation(sure_boxes)
+    means = []
+    for metric in (LossMetric(), TaylorMetric()):
+        rises = metric.rises(network, batch, candidates, loss, 0, nothing)
+        assert rises.independent == len(x)
+        means.append(float(rises.weights["layer"][2].mean()))
+    exact, expanded = means
+    assert expanded == pytest.approx(exact, rel=0.1)
+    assert exact != pytest.approx(mean_rise(LossMetric(), network, x, 0.005), rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from sigmaquant.calibration import Batch
-from sigmaquant.divergence import Outputs, Rises, UserLoss, sample_losses
+from sigmaquant.divergence import Outputs, Rises, UserLoss, known_by_sample, sample_losses
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of
 from sigmaquant.network.runner import GraphRunner, Values
@@ -63,7 +63,7 @@ class LossMetric:
                 }
                 for group, by_width in candidates.encodings.items()
             }
-        independent = len(batch) if loss is None else 1
+        independent = len(batch) if known_by_sample(loss) else 1
         return BatchRises(weights, activations, before, independent)
 
 

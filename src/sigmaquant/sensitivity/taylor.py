@@ -19,6 +19,7 @@ from torch.fx import Node
 
 from sigmaquant.calibration import Batch
 from sigmaquant.divergence import (
+    Distillation,
     Outputs,
     Rises,
     UserLoss,
@@ -80,7 +81,9 @@ def _halved_squares(widths: Iterable[int], changes: Tensor) -> dict[int, Tensor]
 
 def _objective(outputs: Outputs, batch: Batch, loss: UserLoss | None, seed: int) -> Tensor:
     """A scalar whose gradient's squares average to the loss's second derivative."""
-    if loss is not None:
+    if isinstance(loss, Distillation):
+        outputs = loss.view(outputs, tuple(output.detach() for output in outputs))
+    elif loss is not None:
         return batch_loss(loss, outputs, batch) * len(batch)
     generator = torch.Generator().manual_seed(seed)
     parts = [_pseudo_loss(y, generator) for y in outputs if y.is_floating_point()]
