@@ -29,6 +29,7 @@ SURFACE = {
     "check_calibration",
     "export",
     "finetune",
+    "launched_ranks",
     "load_onnx",
     "load_profile",
     "optimize",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sigmaquant.devices import DeviceProfile, available_profiles, load_profile
     from sigmaquant.errors import SigmaQuantError
     from sigmaquant.finetune import finetune
+    from sigmaquant.launch import launched_ranks
     from sigmaquant.layers import LayerTable
     from sigmaquant.network import Network, capture
     from sigmaquant.network.onnx import load_onnx
@@ -52,6 +53,7 @@ __all__ = [
     "check_calibration",
     "export",
     "finetune",
+    "launched_ranks",
     "load_onnx",
     "load_profile",
     "optimize",
@@ -70,6 +72,7 @@ _HOMES = {
     "devices": ("DeviceProfile", "available_profiles", "load_profile"),
     "errors": ("SigmaQuantError",),
     "finetune": ("finetune",),
+    "launch": ("launched_ranks",),
     "layers": ("LayerTable",),
     "network": ("Network", "capture"),
     "network.onnx": ("load_onnx",),

@@ -15,6 +15,7 @@
     │   ├── MissingExtraError      an optional dependency is absent; names the pip command
     │   └── MissingToolError       a program is not installed; says how to install it
     ├── InfeasibleError            exit code 3: no plan meets the budgets
+    ├── PeerError                  exit code 1: another process of the same launch ended or failed
     └── CheckFailedError           exit code 4: a promise did not hold
         ├── GateError              a limit such as ``--max-drop`` was exceeded
         └── VerificationError      an exported file differs from the integer reference
@@ -78,7 +79,10 @@ class MissingExtraError(InputError):
         super().__init__(
             f"{what} needs an optional dependency: pip install 'sigmaquant-edge[{extra}]'"
         )
-        self.extra = extra
+        self.what, self.extra = what, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (self.what, self.extra)  # to be sent to other processes
 
 
 class MissingToolError(InputError):
@@ -89,6 +93,10 @@ class InfeasibleError(SigmaQuantError):
     """No plan meets the budgets; the message names the binding one and the nearest feasible."""
 
     exit_code = 3
+
+
+class PeerError(SigmaQuantError):
+    """Another process of the same launch ended, hung, or failed in a way that is no typed error."""
 
 
 class CheckFailedError(SigmaQuantError):

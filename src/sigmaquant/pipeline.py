@@ -4,7 +4,8 @@ capture -> check calibration data -> score -> search -> quantize -> fine-tune ->
 -> evaluate -> report
 
 Every result is kept in the run's folder, so that a run that was killed goes on where it stopped
-and a run with other settings repeats only what they change (see ``run_directory``).
+and a run with other settings repeats only what they change (see ``run_directory``). Where a
+launcher started several processes, they make the run together.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from sigmaquant.devices import DeviceProfile
 from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.errors import ConfigError, DataError, GateError
 from sigmaquant.evaluation import has_class_labels
+from sigmaquant.launch import launched_ranks
 from sigmaquant.lowering import check_widths
 from sigmaquant.network import Network, capture
 from sigmaquant.quantized import QuantizedNetwork
+from sigmaquant.ranks import Ranks, only_main_logs
 from sigmaquant.report import RunReport, write_report
 from sigmaquant.run_directory import RunDirectory
 from sigmaquant.run_report import Findings, build_report
@@ -79,6 +82,9 @@ def optimize(
 ) -> Result:
     """Give every layer its width for a device, and repair, export, verify and report.
 
+    In a script that ``accelerate launch`` starts several times, to be called in every process: they
+    share the work and all get the result.
+
     Args:
         model: a trained model, or a captured network.
         example_input: a batch of inputs to capture the model with; by default the first batch of
@@ -97,7 +103,8 @@ def optimize(
             data are compared with; by default the evaluation data.
         out: folder for all results; a second run in it goes on where the first one stopped. Data
             that torch cannot tell apart by type and size count as the same, and so do losses of
-            one name. Without it nothing is kept but what is returned.
+            one name. Without it nothing is kept but what is returned. Processes on several
+            machines need one that all of them see.
         epochs: of fine-tuning; 0 for none.
         strategy: how the widths are chosen: "exact", "greedy", "sigma" or "refine".
         activation_bits: width of all activations. By default each precision group's is chosen where
@@ -233,8 +240,10 @@ class _Task:
 
 def _run(config: RunConfig, task: _Task) -> Result:
     """Every stage, one after the other."""
+    ranks = launched_ranks()
     with ExitStack() as cleanup:
-        stages = _open(config, task, cleanup)
+        cleanup.enter_context(only_main_logs(ranks))
+        stages = _open(config, task, ranks, cleanup)
         judge = _judge(task, stages)
         _check_early(config, task, judge)
 
@@ -271,14 +280,16 @@ def _run(config: RunConfig, task: _Task) -> Result:
             check=check,
         )
         report = build_report(findings, seed=config.run.seed, command=task.command)
-        write_report(report, stages.folder.folder)
+        ranks.from_main(lambda: write_report(report, stages.folder.folder))
     return Result(solution.plan, quantized if finetuned is None else finetuned, report)
 
 
-def _open(config: RunConfig, task: _Task, cleanup: ExitStack) -> RunStages:
+def _open(config: RunConfig, task: _Task, ranks: Ranks, cleanup: ExitStack) -> RunStages:
     """The stages in their folder, with the calibration data read and split."""
-    out = config.run.out or cleanup.enter_context(tempfile.TemporaryDirectory())
-    folder = RunDirectory(out)
+    out = config.run.out or ranks.from_main(
+        lambda: cleanup.enter_context(tempfile.TemporaryDirectory())
+    )
+    folder = RunDirectory(out, ranks)
     limit = config.data.calibration_samples
     batches = read_batches(task.calibration, task.network, limit, what="calibration")
     kept, held = hold_back(

@@ -3,6 +3,8 @@
 A stage whose inputs hash to what is recorded, and whose file is still what it wrote, is read
 instead of run. The file is written first and recorded after, each atomically; so a run that is
 killed at any moment leaves a folder that the next one goes on from.
+
+Of several processes the main one alone writes; the others wait, and read from the same folder.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -20,7 +22,8 @@ import pydantic
 
 from sigmaquant._version import __version__
 from sigmaquant.artifact import Artifact, Frozen, written_atomically
-from sigmaquant.errors import ArtifactError
+from sigmaquant.errors import ArtifactError, OutputError
+from sigmaquant.ranks import SINGLE, Ranks, on_each
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +85,19 @@ def record_form(kind: type[FrozenT]) -> Form[FrozenT]:
 class RunDirectory:
     """The folder of one run; makes it, so that an unwritable place is found before any work.
 
+    Args:
+        folder: where it is.
+        ranks: the processes that make the run together, and which all see the folder.
+
     Raises:
         OutputError: the folder cannot be written.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, ranks: Ranks = SINGLE) -> None:
         self.folder = Path(folder)
+        self.ranks = ranks
         self._asked: list[str] = []
-        self._records = self._read_records()
-        self._records.save(self.folder / RECORDS_FILE)
+        self._records = ranks.from_main(self._opened)
 
     def stage(
         self,
@@ -101,6 +108,7 @@ class RunDirectory:
         make: Callable[[], T],
         form: Form[T],
         also: Sequence[str] = (),
+        shared: bool = False,
     ) -> T:
         """The stage's result: read, where it is there already; else made, saved and recorded.
 
@@ -112,22 +120,33 @@ class RunDirectory:
             make: runs the stage.
             form: how the result is saved.
             also: further files, which ``make`` writes.
+            shared: all processes run ``make`` and share its work; else the main one runs it alone.
+
+        Raises:
+            OutputError: the files cannot be written, or are not what another process reads.
         """
-        path = self.path(file)
+        path, files = self.path(file), (file, *also)
         key = fingerprint(name, *inputs)
         self._asked.append(name)
-        if self._is_done(name, key, {file, *also}):
+        if self.ranks.from_main(lambda: self._is_done(name, key, files)):
             logger.info("%s: unchanged, read from %s", name, path)
-            return form.load(path)
+            return on_each(self.ranks, lambda: self._read(name, file, form))
         logger.info("%s ...", name)
         started = time.perf_counter()
-        result = make()
-        form.save(result, path)
-        seconds = time.perf_counter() - started
-        logger.info("%s: done in %.1f s", name, seconds)
-        files = {written: _sha256(self.folder / written) for written in (file, *also)}
-        self._record(name, StageRecord(inputs=key, files=files, seconds=seconds))
-        return result
+        made = [make()] if shared else []
+
+        def write() -> StageRecord:
+            if not made:
+                made.append(make())
+            form.save(made[0], path)
+            written = {file: _sha256(self.folder / file) for file in files}
+            return StageRecord(inputs=key, files=written, seconds=time.perf_counter() - started)
+
+        record = self.ranks.from_main(write)
+        self._record(name, record)
+        logger.info("%s: done in %.1f s", name, record.seconds)
+        main = self.ranks.index == 0
+        return on_each(self.ranks, lambda: made[0] if main else self._read(name, file, form))
 
     def path(self, file: str) -> Path:
         """A file in the folder."""
@@ -143,16 +162,31 @@ class RunDirectory:
         stages = self._records.stages
         return {name: stages[name].seconds for name in self._asked}
 
-    def _is_done(self, name: str, key: str, files: Set[str]) -> bool:
+    def _read(self, name: str, file: str, form: Form[T]) -> T:
+        """What the main process has written, which the others may have to find first."""
+        record = self._records.stages[name]
+        if self.ranks.index > 0 and not self._is_done(name, record.inputs, record.files):
+            raise OutputError(
+                f"process {self.ranks.index} does not find in {self.folder.absolute()} what "
+                "process 0 has written there; give a folder that all machines share"
+            )
+        return form.load(self.path(file))
+
+    def _is_done(self, name: str, key: str, files: Collection[str]) -> bool:
         record = self._records.stages.get(name)
-        if record is None or record.inputs != key or record.files.keys() != files:
+        if record is None or record.inputs != key or record.files.keys() != set(files):
             return False
         paths = {self.folder / file: content for file, content in record.files.items()}
         return all(path.exists() and _sha256(path) == found for path, found in paths.items())
 
     def _record(self, name: str, record: StageRecord) -> None:
         self._records = StageRecords(stages={**self._records.stages, name: record})
-        self._records.save(self.folder / RECORDS_FILE)
+        self.ranks.from_main(lambda: self._records.save(self.folder / RECORDS_FILE))
+
+    def _opened(self) -> StageRecords:
+        records = self._read_records()
+        records.save(self.folder / RECORDS_FILE)
+        return records
 
     def _read_records(self) -> StageRecords:
         path = self.folder / RECORDS_FILE

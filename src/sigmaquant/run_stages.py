@@ -145,8 +145,10 @@ class RunStages:
                 activation_widths=activation_widths,
                 seed=seed,
                 checkpoint=self.folder.path("scores.partial"),
+                ranks=self.folder.ranks,
             ),
             form=artifact_form(SensitivityTable),
+            shared=True,
         )
 
     def search(self, scores: SensitivityTable, costs: CostTable) -> Solution:
@@ -168,7 +170,7 @@ class RunStages:
             make=lambda: self._searched(scores, costs),
             form=artifact_form(Solution),
         )
-        solution.plan.save(self.folder.path("plan.json"))
+        self.folder.ranks.from_main(lambda: solution.plan.save(self.folder.path("plan.json")))
         return solution
 
     def quantize(self, plan: BitPlan) -> QuantizedNetwork:

@@ -90,7 +90,7 @@ def test_means_and_standard_errors() -> None:
     sums = Sums(inputs="")
     for part in values.split(2):
         once, twice, losses = {"a": {2: part}}, {"g": {4: 2 * part}}, torch.ones(len(part))
-        sums = sums.plus(BatchRises(once, twice, losses, independent=len(part)))
+        sums += Sums.of(BatchRises(once, twice, losses, independent=len(part)), inputs="")
     (found,) = sums.weights.scores(sums.samples, sums.independent)["a"].values()
     (doubled,) = sums.activations.scores(sums.samples, sums.independent)["g"].values()
     assert doubled.rise == pytest.approx(2 * found.rise)
@@ -100,7 +100,7 @@ def test_means_and_standard_errors() -> None:
 
 
 def test_one_sample_has_no_spread() -> None:
-    totals = Totals().plus({"a": {2: torch.ones(1)}})
+    totals = Totals.of({"a": {2: torch.ones(1)}})
     assert totals.scores(1, 1)["a"][2].standard_error == 0
 
 

@@ -47,13 +47,17 @@ class ColumnReader:
         node: the layer's call.
         weight_shape: (out, in/groups, *kernel), or (out, in) for linear.
         samples: how many samples will be read in all.
+
+    Attributes:
+        columns: how many columns of each group that comes to, about.
     """
 
     def __init__(self, node: Node, weight_shape: tuple[int, ...], samples: int) -> None:
         self._node, self._kernel = node, weight_shape[2:]
         self._elements = math.prod(weight_shape[1:])
         wanted = max(_LEAST_COLUMNS, _COLUMNS_PER_ELEMENT * self._elements)
-        self._share = min(1.0, wanted / (samples * layer_positions(node)))
+        self.columns = min(wanted, samples * layer_positions(node))
+        self._share = self.columns / (samples * layer_positions(node))
         self._random = torch.Generator().manual_seed(0)
 
     def chunks(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -12,6 +12,10 @@ from sigmaquant.network import Network
 from sigmaquant.network.runner import Watch
 from sigmaquant.quantizers import AffineRange, best_range
 from sigmaquant.quantizers.ranges import Histogram
+from sigmaquant.ranks import SINGLE, Ranks, on_each
+
+Limits = dict[str, tuple[float, float]]
+"""Smallest and largest value by precision group; zero lies between them."""
 
 
 def activation_ranges(
@@ -30,10 +34,17 @@ def activation_ranges(
     return {group: best_range(h, bits[group]) for group, h in histograms.items()}
 
 
-def group_histograms(network: Network, batches: Sequence[Batch]) -> dict[str, Histogram]:
-    """The distribution of the values of every precision group."""
+def group_histograms(
+    network: Network, batches: Sequence[Batch], ranks: Ranks = SINGLE
+) -> dict[str, Histogram]:
+    """The distribution of the values of every precision group.
+
+    Each rank counts the values of its share of the batches. Extremes and counts do not depend on
+    how these are shared out, so the distribution is the same to the bit.
+    """
     groups = {site: network.encodings.groups[site] for site in network.encodings.sites}
-    limits = _limits(network, batches, groups)
+    own = batches[ranks.index :: ranks.count]
+    limits = _merged_limits(ranks.together(lambda: _limits(network, own, groups)))
     histograms = {group: Histogram(low, high) for group, (low, high) in limits.items()}
 
     def count(node: Node, value: torch.Tensor) -> torch.Tensor:
@@ -41,14 +52,15 @@ def group_histograms(network: Network, batches: Sequence[Batch]) -> dict[str, Hi
             histograms[groups[node]].add(value)
         return value
 
-    _watch(network, batches, count)
+    on_each(ranks, lambda: _watch(network, own, count))
+    counts = ranks.total([histogram.counts for histogram in histograms.values()])
+    for histogram, total in zip(histograms.values(), counts, strict=True):
+        histogram.counts = total
     return histograms
 
 
-def _limits(
-    network: Network, batches: Sequence[Batch], groups: Mapping[Node, str]
-) -> dict[str, tuple[float, float]]:
-    limits: dict[str, tuple[float, float]] = {}
+def _limits(network: Network, batches: Sequence[Batch], groups: Mapping[Node, str]) -> Limits:
+    limits: Limits = {}
 
     def widen(node: Node, value: torch.Tensor) -> torch.Tensor:
         if node in groups:
@@ -58,8 +70,17 @@ def _limits(
         return value
 
     _watch(network, batches, widen)
-    # A tensor that is always zero still needs limits apart.
-    return {group: (low, high if high > low else 1.0) for group, (low, high) in limits.items()}
+    return limits
+
+
+def _merged_limits(parts: Sequence[Limits]) -> Limits:
+    """The extremes of all parts; a tensor that is always zero still gets limits apart."""
+    merged: Limits = {}
+    for part in parts:
+        for group, (low, high) in part.items():
+            lowest, highest = merged.get(group, (0.0, 0.0))
+            merged[group] = min(low, lowest), max(high, highest)
+    return {group: (low, high if high > low else 1.0) for group, (low, high) in merged.items()}
 
 
 def _watch(network: Network, batches: Sequence[Batch], see: Watch) -> None:

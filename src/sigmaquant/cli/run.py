@@ -131,12 +131,15 @@ def run(
 
 def _run(path: Path | None, flags: dict[str, dict[str, Any]], json: bool) -> None:
     from sigmaquant.config import RunConfig
+    from sigmaquant.launch import launched_ranks
     from sigmaquant.pipeline import check_gates, run_config
     from sigmaquant.report import print_report
 
     config = (RunConfig.load(path) if path else RunConfig()).overridden(flags).completed()
     result = run_config(config, shlex.join(["sigmaquant", *sys.argv[1:]]))
-    if json:
+    if launched_ranks().index > 0:
+        pass  # the main process prints for all
+    elif json:
         print_line(result.report.model_dump_json(indent=1))
     else:
         print_report(result.report, console())

@@ -5,12 +5,18 @@ activations are affine with one scale a tensor.
 """
 
 from sigmaquant.quantizers.affine import AffineRange, fake_quantize
-from sigmaquant.quantizers.fitting import fitted_levels, realigned_rows, starting_scales
+from sigmaquant.quantizers.fitting import (
+    ROUNDING_TURNS,
+    fitted_levels,
+    realigned_rows,
+    starting_scales,
+)
 from sigmaquant.quantizers.ranges import best_range
 from sigmaquant.quantizers.rounding import MomentFactor, compensated_levels, nearest_levels
 from sigmaquant.quantizers.scales import least_scales, level_bounds, weight_scales
 
 __all__ = [
+    "ROUNDING_TURNS",
     "AffineRange",
     "MomentFactor",
     "best_range",

@@ -40,11 +40,14 @@ class Totals(Frozen):
     first: dict[str, dict[int, float]] = pydantic.Field(default_factory=dict)
     second: dict[str, dict[int, float]] = pydantic.Field(default_factory=dict)
 
-    def plus(self, rises: Rises) -> Totals:
-        """The totals after some more samples."""
+    @classmethod
+    def of(cls, rises: Rises) -> Totals:
+        """The totals of some samples."""
+        return cls(first=_summed(rises, lambda values: values), second=_summed(rises, torch.square))
+
+    def __add__(self, other: Totals) -> Totals:
         return Totals(
-            first=_added(self.first, rises, lambda values: values),
-            second=_added(self.second, rises, torch.square),
+            first=_added(self.first, other.first), second=_added(self.second, other.second)
         )
 
     def scores(self, samples: int, independent: int) -> dict[str, dict[int, Score]]:
@@ -79,28 +82,47 @@ class Sums(Artifact):
     activations: Totals = Totals()
     float_loss: float = 0.0
 
-    def plus(self, seen: BatchRises) -> Sums:
-        """The sums after one more batch."""
+    @classmethod
+    def of(cls, seen: BatchRises, inputs: str) -> Sums:
+        """The sums of one batch."""
+        return cls(
+            inputs=inputs,
+            batches=1,
+            samples=len(seen.float_losses),
+            independent=seen.independent,
+            weights=Totals.of(seen.weights),
+            activations=Totals.of(seen.activations),
+            float_loss=float(seen.float_losses.double().sum()),
+        )
+
+    def __add__(self, other: Sums) -> Sums:
+        """The sums of the batches of both, which belong to the same work."""
+        assert self.inputs == other.inputs
         return Sums(
             inputs=self.inputs,
-            batches=self.batches + 1,
-            samples=self.samples + len(seen.float_losses),
-            independent=self.independent + seen.independent,
-            weights=self.weights.plus(seen.weights),
-            activations=self.activations.plus(seen.activations),
-            float_loss=self.float_loss + float(seen.float_losses.double().sum()),
+            batches=self.batches + other.batches,
+            samples=self.samples + other.samples,
+            independent=self.independent + other.independent,
+            weights=self.weights + other.weights,
+            activations=self.activations + other.activations,
+            float_loss=self.float_loss + other.float_loss,
         )
 
 
-def _added(
-    sums: dict[str, dict[int, float]], rises: Rises, of: Callable[[Tensor], Tensor]
-) -> dict[str, dict[int, float]]:
+_ByWidth = dict[str, dict[int, float]]
+
+
+def _summed(rises: Rises, of: Callable[[Tensor], Tensor]) -> _ByWidth:
     return {
-        name: {
-            bits: sums.get(name, {}).get(bits, 0.0) + float(of(values.double()).sum())
-            for bits, values in by_width.items()
-        }
+        name: {bits: float(of(values.double()).sum()) for bits, values in by_width.items()}
         for name, by_width in rises.items()
+    }
+
+
+def _added(sums: _ByWidth, more: _ByWidth) -> _ByWidth:
+    return {
+        name: {bits: sums.get(name, {}).get(bits, 0.0) + total for bits, total in by_width.items()}
+        for name, by_width in more.items()
     }
 
 

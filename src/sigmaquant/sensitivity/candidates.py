@@ -18,6 +18,7 @@ from sigmaquant.layers import WIDTHS
 from sigmaquant.network import Network
 from sigmaquant.network.normalise import arguments_of, tensor_of
 from sigmaquant.quantizers import (
+    ROUNDING_TURNS,
     AffineRange,
     best_range,
     fitted_levels,
@@ -26,6 +27,7 @@ from sigmaquant.quantizers import (
     starting_scales,
     weight_scales,
 )
+from sigmaquant.ranks import SINGLE, Ranks, on_each
 
 _BUNCH_ELEMENTS = 2**20  # weights rounded together; at all widths 28 MiB a temporary
 
@@ -61,12 +63,12 @@ class Candidates:
 
 
 def activation_candidates(
-    network: Network, batches: Sequence[Batch], widths: Sequence[int]
+    network: Network, batches: Sequence[Batch], widths: Sequence[int], ranks: Ranks = SINGLE
 ) -> dict[str, dict[int, AffineRange]]:
     """The minimum-error encoding of every precision group at each width."""
     if not widths:
         return {}
-    histograms = group_histograms(network, batches)
+    histograms = group_histograms(network, batches, ranks)
     return {
         group: {bits: best_range(histogram, bits) for bits in widths}
         for group, histogram in histograms.items()
@@ -74,17 +76,73 @@ def activation_candidates(
 
 
 def weight_candidates(
-    network: Network, batches: Sequence[Batch], rounding: str
+    network: Network, batches: Sequence[Batch], rounding: str, ranks: Ranks = SINGLE
 ) -> WeightCandidates:
     """Round every layer at every width.
+
+    Each rank rounds its share of the layers, for moments of all batches that it takes itself. So
+    all integers are the same to the bit, however many ranks there are, and no moments are sent,
+    which can be larger than the network; only the forward pass that shows the layers their inputs
+    is repeated on each rank.
 
     Args:
         network: the float network.
         batches: inputs, for the moments of every layer's inputs.
         rounding: "compensated" or "nearest".
+        ranks: share the work.
     """
-    moments = layer_moments(network, batches)
-    calls = {layer: nodes[0] for layer, nodes in network.layer_nodes().items()}
+    shares = shared_out(network, samples_of(batches), ranks.count)
+    own = shares[ranks.index]
+    found = on_each(ranks, lambda: _rounded_layers(network, batches, rounding, own))
+    return found if ranks.count == 1 else _exchanged(network, found, ranks)
+
+
+def shared_out(network: Network, samples: int, count: int) -> list[list[str]]:
+    """Layers for each of ``count`` ranks, by their work: the largest first, to who has least."""
+    work = {
+        layer: _work(calls[0], layer_weight(network, calls[0]), samples)
+        for layer, calls in network.layer_nodes().items()
+    }
+    shares: list[list[str]] = [[] for _ in range(count)]
+    loads = [0.0] * count
+    for layer in sorted(work, key=lambda layer: -work[layer]):
+        least = loads.index(min(loads))
+        shares[least].append(layer)
+        loads[least] += work[layer]
+    return [[layer for layer in work if layer in share] for share in shares]
+
+
+def _work(call: Node, weight: Tensor, samples: int) -> float:
+    """Multiplications, about: for each pair of a group's inputs one a column, turn and weight."""
+    groups, shape = layer_groups(call), tuple(weight.shape)
+    columns = ColumnReader(call, shape, samples).columns
+    pairs = (weight.numel() // len(weight)) ** 2
+    return float(pairs * (groups * columns + ROUNDING_TURNS * len(WIDTHS) * len(weight)))
+
+
+def _exchanged(network: Network, own: WeightCandidates, ranks: Ranks) -> WeightCandidates:
+    """The candidates of all layers from the ranks that made them: others add zeros."""
+    found: WeightCandidates = {}
+    for layer, calls in network.layer_nodes().items():
+        weight = layer_weight(network, calls[0]).detach()
+        made = own.get(layer)
+        if made is None:
+            parts = [weight.new_zeros(len(WIDTHS), *weight.shape)]
+            parts.append(weight.new_zeros(len(WIDTHS), len(weight)))
+        else:
+            parts = [torch.stack([c.weight for c in made.values()])]
+            parts.append(torch.stack([c.bias_shift for c in made.values()]))
+        pairs = zip(*ranks.total(parts), strict=True)
+        found[layer] = dict(zip(WIDTHS, itertools.starmap(Candidate, pairs), strict=True))
+    return found
+
+
+def _rounded_layers(
+    network: Network, batches: Sequence[Batch], rounding: str, layers: Sequence[str]
+) -> WeightCandidates:
+    """Candidates of some layers, in the order given."""
+    moments = layer_moments(network, batches, layers)
+    calls = {layer: network.layer_nodes()[layer][0] for layer in layers}
     weights = {layer: layer_weight(network, call).detach() for layer, call in calls.items()}
     rows = {layer: weight_rows(w, layer_groups(calls[layer])) for layer, w in weights.items()}
     found: WeightCandidates = {}
@@ -125,11 +183,13 @@ def layer_weight(network: Network, node: Node) -> Tensor:
     return tensor_of(network.module, arguments_of(node)[1])
 
 
-def layer_moments(network: Network, batches: Sequence[Batch]) -> dict[str, InputMoments]:
-    """Moments of every layer's inputs in the float network, in one streaming pass."""
+def layer_moments(
+    network: Network, batches: Sequence[Batch], layers: Sequence[str]
+) -> dict[str, InputMoments]:
+    """Moments of some layers' inputs in the float network, in one streaming pass."""
     calls: dict[Node, list[tuple[str, ColumnReader]]] = {}
-    for layer, nodes in network.layer_nodes().items():
-        for node in nodes:
+    for layer in layers:
+        for node in network.layer_nodes()[layer]:
             shape = tuple(layer_weight(network, node).shape)
             reader = ColumnReader(node, shape, samples_of(batches))
             calls.setdefault(arguments_of(node)[0], []).append((layer, reader))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +17,7 @@ from sigmaquant.layers import ACTIVATION_WIDTHS
 from sigmaquant.network import Network
 from sigmaquant.progress import progress_bar
 from sigmaquant.quantized import check_rounding
+from sigmaquant.ranks import SINGLE, Ranks, differing_rank
 from sigmaquant.scores import SensitivityTable
 from sigmaquant.sensitivity.accumulate import BatchRises, Sums, resume
 from sigmaquant.sensitivity.candidates import (
@@ -69,6 +72,7 @@ def score(
     activation_widths: Sequence[int] = (),
     seed: int = 0,
     checkpoint: str | Path | None = None,
+    ranks: Ranks = SINGLE,
 ) -> SensitivityTable:
     """How much the loss rises when one layer alone is quantized, for every layer and width.
 
@@ -85,13 +89,17 @@ def score(
         seed: of every random draw.
         checkpoint: a file in which progress is kept, so that a killed run goes on; removed at the
             end.
+        ranks: processes that share the work, each of which calls this with the same arguments and
+            gets the same table, the one that a single process would make (see
+            ``launched_ranks``).
 
     Raises:
         ConfigError: unknown metric, rounding or activation width, a metric that needs data, or a
             loss that is no scalar.
-        DataError: unusable data, or a loss that is not finite.
+        DataError: unusable data, data that differ between processes, or a loss that is not finite.
         ArtifactError: the checkpoint is damaged.
         OutputError: the checkpoint cannot be written.
+        PeerError: another process ended.
     """
     _check_options(metric, rounding, activation_widths, calibration)
     if metric == WITHOUT_DATA:
@@ -102,22 +110,15 @@ def score(
     named = loss_name(loss)
     options = f"{metric} {rounding} {seed} {named} {widths}"
     inputs = _digest(network.digest(), data_digest(batches), options)
+    _check_same_data(ranks, inputs)
     path = None if checkpoint is None else Path(checkpoint)
-    sums = resume(path, inputs)
+    before = ranks.from_main(lambda: resume(path, inputs))
     candidates = Candidates(
-        weight_candidates(network, batches, rounding),
-        activation_candidates(network, batches, widths),
+        weight_candidates(network, batches, rounding, ranks),
+        activation_candidates(network, batches, widths, ranks),
     )
-    left = batches[sums.batches :]
-    with progress_bar("scoring", len(left) * len(candidates.weights)) as advance:
-        for number, batch in enumerate(left, start=sums.batches):
-            own = (seed * _SEEDS_APART + number) % 2**63  # as large as torch takes
-            rises = METRICS[metric].rises(network, batch, candidates, loss, own, advance)
-            sums = _checked(sums.plus(rises))
-            if path is not None:
-                sums.save(path)
-    if path is not None:
-        path.unlink(missing_ok=True)
+    work = _Work(inputs, network, batches, candidates, METRICS[metric], loss, seed)
+    sums = _summed(work, before, path, ranks)
     return SensitivityTable(
         metric=metric,
         loss=named,
@@ -130,6 +131,60 @@ def score(
         activation_scores=sums.activations.scores(sums.samples, sums.independent),
         weight_sigmas=weight_sigmas(network),
     )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """All batches to be scored.
+
+    Attributes:
+        inputs: hash of all that the scores depend on.
+        network, batches, candidates, metric, loss, seed: see ``score``.
+    """
+
+    inputs: str
+    network: Network
+    batches: Sequence[Batch]
+    candidates: Candidates
+    metric: Metric
+    loss: UserLoss | None
+    seed: int
+
+    def sums_of(self, number: int, advance: Callable[[], None]) -> Sums | None:
+        """The scores of one batch; None behind the last one."""
+        if number >= len(self.batches):
+            return None
+        own = (self.seed * _SEEDS_APART + number) % 2**63  # as large as torch takes
+        batch = self.batches[number]
+        rises = self.metric.rises(self.network, batch, self.candidates, self.loss, own, advance)
+        return Sums.of(rises, self.inputs)
+
+
+def _summed(work: _Work, sums: Sums, checkpoint: Path | None, ranks: Ranks) -> Sums:
+    """The sums of all batches: each rank scores one at a time, and all add them up in order.
+
+    So every total is the sum that one process would get, to the bit, and progress that any number
+    of ranks have made is progress for any other.
+    """
+    rounds = range(sums.batches, len(work.batches), ranks.count)
+    with progress_bar("scoring", len(rounds) * len(work.candidates.weights)) as advance:
+        for first in rounds:
+            for part in ranks.together(partial(work.sums_of, first + ranks.index, advance)):
+                sums = sums if part is None else _checked(sums + part)
+            if checkpoint is not None:
+                ranks.from_main(partial(sums.save, checkpoint))
+    if checkpoint is not None:
+        ranks.from_main(partial(checkpoint.unlink, missing_ok=True))
+    return sums
+
+
+def _check_same_data(ranks: Ranks, inputs: str) -> None:
+    other = differing_rank(ranks, inputs)
+    if other is not None:
+        raise DataError(
+            f"process {other} has read other calibration data, or another network, than process 0; "
+            "shuffle and augment with a fixed seed, or not at all"
+        )
 
 
 def _check_options(
