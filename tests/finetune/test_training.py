@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from sigmaquant.bitplan import BitPlan
+from sigmaquant.calibration import Batch
 from sigmaquant.divergence import divergence
 from sigmaquant.errors import ArtifactError, ConfigError, DataError, OutputError
-from sigmaquant.finetune import finetune
+from sigmaquant.finetune import AugmentedBatches, finetune
+from sigmaquant.lowering import lower
+from sigmaquant.lowering.reference import run_reference
 from sigmaquant.network import Network, capture
 from sigmaquant.quantized import QuantizedNetwork, quantize
 from tests import nets
@@ -267,3 +271,59 @@ def test_errors(tmp_path: Path) -> None:
         finetune(network, plan(), data, epochs=1, checkpoint=checkpoint)
     with pytest.raises(OutputError):
         finetune(network, plan(), data, epochs=1, checkpoint=checkpoint / "below")
+
+
+def test_a_stated_memory_trains_as_whole_batches_do(caplog: pytest.LogCaptureFixture) -> None:
+    options: dict[str, Any] = {"epochs": 1, "start": start(), "validation": held_back()}
+    whole = finetune(trained(), plan(), training_data(), **options)
+    with caplog.at_level("INFO", logger="sigmaquant.finetune"):
+        parted = finetune(trained(), plan(), training_data(), memory="100 KiB", **options)
+    assert 1 <= int(re.findall(r"at most (\d+) samples at a time", caplog.text)[0]) < 64
+    assert loss_of(parted, held_back()) == pytest.approx(loss_of(whole, held_back()), rel=0.02)
+    with pytest.raises(ConfigError, match="does not fit into 10 KiB: a step of one sample takes"):
+        finetune(trained(), plan(), training_data(), memory="10 KiB", **options)
+    fixed = nets.captured("fixed_batch")
+    uniform = BitPlan.uniform(fixed.table, 4)
+    with pytest.raises(ConfigError, match="fixed batch of 2, so no batch can be parted"):
+        finetune(fixed, uniform, nets.loader("fixed_batch"), memory="1 GiB")
+
+
+@pytest.mark.parametrize("options", [{"feature_weight": 1.0}, {"precision": "bfloat16"}])
+def test_other_ways_to_train_win_back_too(options: dict[str, Any]) -> None:
+    before = start()
+    after = finetune(
+        trained(), plan(), training_data(), epochs=2, start=before, validation=held_back(),
+        learning_rate=0.01, **options,
+    )  # fmt: skip
+    assert loss_of(after, held_back()) < 0.8 * loss_of(before, held_back())
+
+
+def test_unlabelled_calibration_data_alone_train() -> None:
+    x, _ = digits()
+    kept = [Batch((part,)) for part in x[:512].split(64)]
+    before = start()
+    after = finetune(
+        trained(), plan(), AugmentedBatches(kept), epochs=2, start=before, validation=held_back(),
+        learning_rate=0.01,
+    )  # fmt: skip
+    assert loss_of(after, held_back()) < 0.8 * loss_of(before, held_back())
+
+
+def test_the_users_own_loop() -> None:
+    """What ``quantize`` gives is an ordinary module, as docs/TUTORIAL_PYTORCH.md shows."""
+    student, teacher = start(), trained()
+    optimizer = torch.optim.Adam(student.parameters(), 0.002)
+    for _ in range(3):
+        for x, _ in training_data():
+            optimizer.zero_grad()
+            with torch.no_grad():
+                target = teacher(x)[0].softmax(1)
+            F.cross_entropy(student(x), target).backward()
+            optimizer.step()
+            student.raise_scales()
+    assert loss_of(student, held_back()) < 0.8 * loss_of(start(), held_back())
+    program, x = lower(student), digits()[0][1200:1300]
+    (answer,) = run_reference(program, {program.inputs[0]: x.numpy()}).values()
+    with torch.no_grad():
+        agree = student(x).argmax(1) == torch.from_numpy(answer).argmax(1)
+    assert float(agree.float().mean()) > 0.97

@@ -4,6 +4,7 @@ Weights and step sizes are trained through fake quantization, with the float net
 labels are optional. The result is never worse than the start on held-back data.
 """
 
+from sigmaquant.finetune.augmentation import AugmentedBatches
 from sigmaquant.finetune.training import finetune
 
-__all__ = ["finetune"]
+__all__ = ["AugmentedBatches", "finetune"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from sigmaquant.errors import ConfigError
+from sigmaquant.finetune.precision import Precision, trains_in_bfloat16
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,9 @@ class Recipe:
         epochs: passes over the training data.
         learning_rate: at the start of the schedule, relative to the size of each parameter.
         seed: of torch's generator.
+        feature_weight: of the intermediate values' distance in the objective; 0 leaves them out.
+        precision: of convolutions and matrix products.
+        memory_bytes: that a step may take, or None.
 
     Raises:
         ConfigError: a value out of range.
@@ -23,6 +28,9 @@ class Recipe:
     epochs: int = 5
     learning_rate: float = 0.001
     seed: int = 0
+    feature_weight: float = 0.0
+    precision: Precision = "float32"
+    memory_bytes: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -31,3 +39,13 @@ class Recipe:
             raise ConfigError(
                 f"the learning rate has to lie between 0 and 1, not {self.learning_rate}"
             )
+        if not 0 <= self.feature_weight < math.inf:
+            raise ConfigError(
+                f"the weight of features has to be 0 or more, not {self.feature_weight}"
+            )
+        trains_in_bfloat16(self.precision)
+
+    def digest_text(self) -> str:
+        """All that decides the result, in words: "auto" as what it means on this machine."""
+        settled: Precision = "bfloat16" if trains_in_bfloat16(self.precision) else "float32"
+        return repr(replace(self, precision=settled))

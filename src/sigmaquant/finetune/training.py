@@ -14,15 +14,18 @@ from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.calibration.batches import checked_batches
 from sigmaquant.divergence import UserLoss, loss_name
-from sigmaquant.errors import ArtifactError, DataError
+from sigmaquant.errors import ArtifactError, ConfigError, DataError
 from sigmaquant.finetune.averaging import WeightAverage
 from sigmaquant.finetune.checkpoint import TrainingState, load_state
+from sigmaquant.finetune.micro_batches import parts_of, samples_within
 from sigmaquant.finetune.objective import HeldBack, Objective
 from sigmaquant.finetune.optimizer import relative_adam, set_rate
+from sigmaquant.finetune.precision import Precision
 from sigmaquant.finetune.recipe import Recipe
 from sigmaquant.network import Network
 from sigmaquant.progress import progress_bar
 from sigmaquant.quantized import QuantizedNetwork, quantize
+from sigmaquant.units import parse_bytes
 
 _HELD_BACK = 512  # samples taken from the training data where no others are given
 
@@ -40,6 +43,9 @@ def finetune(
     validation: Iterable[Any] | None = None,
     loss: UserLoss | None = None,
     learning_rate: float = 0.001,
+    feature_weight: float = 0.0,
+    precision: Precision = "float32",
+    memory: str | int | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
 ) -> QuantizedNetwork:
@@ -61,22 +67,42 @@ def finetune(
         validation: held-back data; by default the calibration data.
         loss: the user's own, from outputs and target to a scalar, added to the distillation.
         learning_rate: at the start of the schedule, relative to the size of each parameter.
+        feature_weight: of the intermediate values that become integers, compared with the float
+            network's; for deep networks and detectors. 0 leaves them out.
+        precision: of convolutions and matrix products in training: "float32"; "bfloat16"; or
+            "auto", bfloat16 where the processor multiplies it: results then depend on the machine.
+        memory: such as "2 GiB", that a step may take; batches go through the network in parts that
+            fit. By default whole batches do.
         seed: of torch's generator, which the loader may use.
         checkpoint: a file in which the training state is kept after each epoch; removed at the end.
 
     Raises:
-        ConfigError: epochs or learning rate out of range, or a loss that is no scalar.
+        ConfigError: a setting out of range, a loss that is no scalar, or a memory that one sample
+            does not fit into.
         DataError: unusable data.
         ArtifactError: the plan does not cover the network, the start was made under another plan,
             or the checkpoint is damaged.
         OutputError: the checkpoint cannot be written.
+        UnitError: the memory is no size.
     """
-    recipe = Recipe(epochs, learning_rate, seed)
+    recipe = Recipe(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        feature_weight=feature_weight,
+        precision=precision,
+        memory_bytes=None if memory is None else parse_bytes(memory),
+    )
+    if recipe.memory_bytes is not None and network.batch_size is not None:
+        raise ConfigError(
+            f"the network was exported with a fixed batch of {network.batch_size}, so no batch can "
+            "be parted to fit a memory; leave the memory out, or export it for any batch size"
+        )
     few = _held_back(network, train_loader, calibration)
     student = quantize(network, plan, few) if start is None else _copy_under(plan, start)
     held_back = few if validation is None else read_batches(validation, network)
     training = _Training(network, student, recipe, loss, held_back)
-    inputs = _digest(network, plan, student, recipe, loss_name(loss))
+    inputs = _digest(network, plan, student, recipe.digest_text(), loss_name(loss))
     path = None if checkpoint is None else Path(checkpoint)
     training.run(train_loader, path, inputs)
     if path is not None:
@@ -133,10 +159,11 @@ class _Training:
         self._network = network
         self._student = student
         self._recipe = recipe
-        self._objective = Objective(network, student, loss)
+        self._objective = Objective(network, student, recipe, loss)
         self._held_back = HeldBack(self._objective, held_back)
         self._optimizer = relative_adam(student)
         self._average = WeightAverage(student)
+        self._samples_at_once: int | None = None
 
     def run(self, loader: Iterable[Any], checkpoint: Path | None, inputs: str) -> None:
         """Train, and leave the student in its best state."""
@@ -179,11 +206,23 @@ class _Training:
         return steps
 
     def _step(self, batch: Batch) -> None:
+        self._probe_memory(batch)
         self._optimizer.zero_grad(set_to_none=True)
-        self._objective(batch).backward()
+        self._accumulate(batch)
         self._optimizer.step()
         self._student.raise_scales()
         self._average.update()
+
+    def _accumulate(self, batch: Batch) -> None:
+        """Add the gradient of the mean over a batch."""
+        for part, share in parts_of(batch, self._samples_at_once):
+            (share * self._objective(part)).backward()
+
+    def _probe_memory(self, batch: Batch) -> None:
+        memory = self._recipe.memory_bytes
+        if memory is not None and self._samples_at_once is None:
+            objective = self._objective
+            self._samples_at_once = samples_within(memory, self._student, objective, batch)
 
     def _judged(self, state: TrainingState) -> TrainingState:
         """The state after one more epoch, with the better of the weights and their average."""

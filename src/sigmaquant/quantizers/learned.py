@@ -92,7 +92,8 @@ class ActivationQuantizer(nn.Module):
         low = -int(self.zero_point)
         high = low + 2**self.bits - 1
         gradient_weight = 1.0 / math.sqrt(x[0].numel() * (2**self.bits - 1))
-        return _LearnedStep.apply(x, self.safe_scale(), low, high, gradient_weight)  # type: ignore[no-any-return,no-untyped-call]
+        # In bfloat16, as a mixed-precision training may give it, x is no finer than the grid.
+        return _LearnedStep.apply(x.float(), self.safe_scale(), low, high, gradient_weight)  # type: ignore[no-any-return,no-untyped-call]
 
     def encoding(self) -> AffineRange:
         """The encoding as it stands."""
