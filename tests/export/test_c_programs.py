@@ -200,24 +200,24 @@ def test_weights_are_unpacked_first_where_it_pays_and_they_fit(
 ) -> None:
     """Groups with an odd number of rows, whose length is no multiple of a block or of four."""
     build = builder(bits)
-    value = build.convolution(build.quantize(build.input((6, 6, 5))), 9, bits=bits, groups=3)
+    value = build.convolution(build.quantize(build.input((15, 6, 5))), 9, bits=bits, groups=3)
     program = build.program(build.dequantize(value))
-    size_bytes = 3 * 4 * 5  # a group's rows, in words of four weights
+    size_bytes = 3 * 4 * 12  # a group's rows of 45, in words of four weights
     check(program, build.batch(2), size_bytes)
     widened = {("dot", 8), ("widen", bits)}
     assert set(build_model(program, size_bytes).widths) == widened
     assert set(build_model(program, size_bytes - 1).widths) == {("dot", bits), ("widen", bits)}
     model = build_model(program, 10 * size_bytes)
-    assert model.manifest.scratch_bytes == size_bytes + 2 * 2 * 20  # and two gathered columns
+    assert model.manifest.scratch_bytes == size_bytes + 2 * 2 * 48  # and two gathered columns
 
 
-@pytest.mark.parametrize(("bits", "size"), [(4, 5), (8, 5), (5, 3)])
+@pytest.mark.parametrize(("bits", "channels", "size"), [(4, 6, 5), (8, 6, 5), (5, 6, 3), (5, 3, 5)])
 def test_weights_are_left_packed_where_it_does_not_pay(
-    builder: Callable[..., Builder], bits: int, size: int
+    builder: Callable[..., Builder], bits: int, channels: int, size: int
 ) -> None:
-    """At other widths, and for fewer than 16 places."""
+    """At other widths, for fewer than 16 places, and in rows of fewer than 32 weights."""
     build = builder(bits)
-    value = build.convolution(build.quantize(build.input((6, size, size))), 4, bits=bits)
+    value = build.convolution(build.quantize(build.input((channels, size, size))), 4, bits=bits)
     model = build_model(build.program(build.dequantize(value)), 1 << 16)
     assert model.widths == (("dot", bits),)
 
@@ -345,6 +345,17 @@ def test_bytes_are_written_without_the_kernels_for_packed_values(
     assert kernels(4) == moves | {"sq_add_packed", "sq_look_up_packed", "sq_copy_packed"}
 
 
+@pytest.mark.parametrize(("bits", "packs"), [(8, False), (5, False), (4, True)])
+def test_only_a_library_with_packed_values_has_code_for_them(
+    builder: Callable[..., Builder], tmp_path: Path, bits: int, packs: bool
+) -> None:
+    build = builder(12, activation_bits=bits)
+    program = build.program(build.dequantize(build.quantize(build.input((4, 4)))))
+    write_library(build_model(program), program, build.batch(1), tmp_path)
+    header = (tmp_path / "kernels" / "sq_values.h").read_text()
+    assert header.startswith("#define SQ_PACKED_VALUES 0\n") is not packs
+
+
 def test_multipliers_of_every_size(builder: Callable[..., Builder], check: Check) -> None:
     """From results that all round to 0 to results that all are limited."""
     build = builder(8)
@@ -356,6 +367,28 @@ def test_multipliers_of_every_size(builder: Callable[..., Builder], check: Check
     object.__setattr__(operator, "weights", type(weights)("wide", 8, weights.values, scales))
     object.__setattr__(operator, "bias", np.arange(61, dtype=np.int32) - 30)
     check(build.program(build.dequantize(linear)), build.batch(4))
+
+
+@pytest.mark.parametrize(("gain", "lift"), [(0.3, 0), (1.5, 2), (40.0, 7), (1e5, -1)])
+@pytest.mark.parametrize("channels", [4, 7])
+def test_accumulators_are_lifted_for_multipliers_of_a_half_and_more(
+    builder: Callable[..., Builder], check: Check, gain: float, lift: int, channels: int
+) -> None:
+    """As far as they have room."""
+    build = builder(10, activation_bits=8)
+    value = build.quantize(build.input((channels, 5, 5)))
+    value = build.convolution(value, channels, groups=channels)
+    value = build.convolution(value, 9)
+    for operator in build.operators[-2:]:
+        weights, output = operator.weights, build.values[operator.output].encoding
+        source = build.values[operator.inputs[0]].encoding
+        scales = np.full(len(weights.scales), gain * output.scale / source.scale, np.float32)
+        scaled = type(weights)(weights.layer, weights.bits, weights.values, scales)
+        object.__setattr__(operator, "weights", scaled)
+    program = build.program(build.dequantize(value))
+    ranges = re.findall(r"range = \{\d+, 255, 8, (-?\d+)\}", build_model(program).source)
+    assert ranges == [str(lift)] * 2
+    check(program, build.batch(3))
 
 
 def test_inputs_beyond_the_range(builder: Callable[..., Builder], check: Check) -> None:

@@ -26,6 +26,7 @@ _OWN_FILES = re.compile(
     r"|libmodel\.a|model_check"
 )
 """What an export writes, and what its Makefile builds."""
+_VALUES = "sq_values.h"
 _HEADERS = re.compile(r'#include "(sq_\w+\.h)"')
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -64,6 +65,9 @@ def write_files(model: Model, folder: Path, inputs: Arrays, outputs: Arrays) -> 
         text = f'#define SQ_BITS {bits}\n#include "sq_{kind}_template.h"\n'
         (kernels / f"sq_{kind}_w{bits}.c").write_text(text, encoding="utf-8")
     _write_headers(kernels)
+    if not model.packs_values:
+        text = resource("kernels", _VALUES)
+        (kernels / _VALUES).write_text(f"#define SQ_PACKED_VALUES 0\n{text}", encoding="utf-8")
 
 
 def _write_resource(target: Path, kind: str, name: str) -> None:

@@ -81,8 +81,8 @@ def _layer(
     columns = min(places, _COLUMNS)
     multipliers = _multipliers(operator, call)
     widened_words = len(rows) // groups * row_words(rows.shape[1], BYTE_BITS)
-    if not _widens_first(sheet, bits, places, widened_words):
-        widened_words = 0
+    if rows.shape[1] < BLOCK or not _widens_first(sheet, bits, places, widened_words):
+        widened_words = 0  # a row without a whole block is as fast in registers
     layer = sheet.record(
         "sq_convolution",
         {

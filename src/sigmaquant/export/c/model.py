@@ -14,6 +14,7 @@ from sigmaquant.export.c.manifest import Manifest, Port, Step
 from sigmaquant.export.c.schedule import Call, Schedule, Tensor, schedule
 from sigmaquant.export.c.sheet import Sheet
 from sigmaquant.export.c.tails import TAIL_TOLERANCE
+from sigmaquant.export.c.values import BYTE_BITS
 from sigmaquant.lowering.program import Convolution, IntegerProgram, Linear
 
 MARK = f"/* Written by SigmaQuant {__version__}"
@@ -30,6 +31,7 @@ class Model:
         manifest: what it is and needs.
         sources: names of the kernels' files.
         widths: (template, bits) of kernels made for one width.
+        packs_values: whether values of fewer than 8 bits share bytes.
     """
 
     header: str
@@ -38,6 +40,7 @@ class Model:
     manifest: Manifest
     sources: tuple[str, ...]
     widths: tuple[tuple[str, int], ...]
+    packs_values: bool
 
 
 def build_model(program: IntegerProgram, weight_scratch_bytes: int = 0) -> Model:
@@ -70,6 +73,9 @@ def build_model(program: IntegerProgram, weight_scratch_bytes: int = 0) -> Model
         manifest=manifest,
         sources=tuple(sorted(sheet.sources)),
         widths=tuple(sorted(sheet.widths)),
+        packs_values=any(
+            tensor.bits < BYTE_BITS for call in plan.calls for tensor in (*call.inputs, call.output)
+        ),
     )
 
 

@@ -26,7 +26,7 @@ def encoding_of(tensor: Tensor) -> Encoding:
 def range_of(tensor: Tensor, multipliers: Multipliers) -> str:
     """The initialiser of a ``sq_range`` for results of these multipliers."""
     encoding = encoding_of(tensor)
-    return vector((encoding.zero_point, encoding.highest, tensor.bits, int(multipliers.regular)))
+    return vector((encoding.zero_point, encoding.highest, tensor.bits, multipliers.lift))
 
 
 def window_of(

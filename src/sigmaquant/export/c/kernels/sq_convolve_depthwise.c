@@ -61,6 +61,7 @@ static void sq_spread_four(const sq_channels *block, const uint32_t *words, int3
 SQ_NOINLINE void sq_find_taps(const sq_channels *block, const uint8_t *input, int32_t y, int32_t x)
 {
     const sq_window *w = &block->layer->window;
+    const uint8_t *const padding = block->padding;
     const uint8_t **tap = block->taps;
     const int32_t step = w->dilation_x * w->channels;
     for (int32_t ky = w->kernel_height; ky > 0; ky--) {
@@ -69,7 +70,7 @@ SQ_NOINLINE void sq_find_taps(const sq_channels *block, const uint8_t *input, in
         int32_t first = (y * w->width + x) * w->channels + block->channel;
         int32_t column = x;
         for (int32_t kx = w->kernel_width; kx > 0; kx--) {
-            *tap++ = (uint32_t)column < width ? input + first : block->padding;
+            *tap++ = (uint32_t)column < width ? input + first : padding;
             column += w->dilation_x;
             first += step;
         }
@@ -209,21 +210,20 @@ SQ_INLINE sq_quad sq_begin_four(const uint32_t **four)
 
 /* Whole fours of channels with 3 x 3 taps at `places` places side by side, to all integers of 8
  * bits. The taps are those of the first place, and move with the places where there are several. A
- * function of its own, so that its loops have all registers. */
+ * function of its own, so that its inner loop has all registers; that loop goes through the
+ * channels, for whose weights one pointer runs on. */
 SQ_NOINLINE void sq_convolve_3x3(const sq_channels *block, int32_t places, uint8_t *output)
 {
     const sq_window *w = &block->layer->window;
-    const uint8_t *const *taps = block->taps;
-    const uint32_t *four = block->fours;
     const int32_t channels = block->channels, stride = w->channels;
-    const int32_t step = w->stride_x * stride, zero_point = block->layer->range.zero_point;
-    for (int32_t i = 0; i < channels; i += 4) {
-        const uint32_t *next = four;
-        uint8_t *target = output + i;
-        int32_t offset = i;
-        for (int32_t place = places; place > 0; place--) {
-            const uint8_t *const *tap = taps;
-            next = four;
+    const int32_t step = w->stride_x * stride - channels;
+    const int32_t zero_point = block->layer->range.zero_point;
+    int32_t offset = 0;
+    for (; places > 0; places--) {
+        const uint8_t *const *tap = block->taps;
+        const uint32_t *next = block->fours;
+        uint8_t *target = output;
+        for (int32_t left = channels; left > 0; left -= 4) {
             sq_quad sums = sq_begin_four(&next);
             sq_add_two_taps(&sums, &tap, offset, &next);
             sq_add_two_taps(&sums, &tap, offset, &next);
@@ -231,10 +231,12 @@ SQ_NOINLINE void sq_convolve_3x3(const sq_channels *block, int32_t places, uint8
             sq_add_two_taps(&sums, &tap, offset, &next);
             sq_add_tap(&sums, &tap, offset, &next);
             next = sq_requantize_four(sums, next, zero_point, SQ_NO_LIMIT, target);
-            offset += step;
-            target += stride;
+            tap -= SQ_3X3;
+            offset += 4;
+            target += 4;
         }
-        four = next;
+        offset += step;
+        output += stride;
     }
 }
 
@@ -292,19 +294,19 @@ static void sq_convolve_block(const sq_channels *block, const uint8_t *input, ui
     const sq_depthwise *layer = block->layer;
     const sq_window *w = &layer->window;
     const int32_t is_3x3 = block->count == SQ_3X3 && block->channels % 4 == 0 &&
-                           layer->range.regular && layer->range.highest == 255;
+                           layer->range.lift == 0 && layer->range.highest == 255;
     int32_t target = block->channel;
     for (int32_t oy = 0; oy < w->output_height; oy++) {
         const int32_t y = oy * w->stride_y - w->top;
         int32_t places = 1;
         for (int32_t ox = 0; ox < w->output_width; ox += places) {
             const int32_t x = ox * w->stride_x - w->left;
-            if (layer->bits == 8)
-                sq_find_taps(block, input, y, x);
-            else
+            if (sq_share_bytes(layer->bits))
                 sq_unpack_taps(block, input, y, x);
+            else
+                sq_find_taps(block, input, y, x);
             if (is_3x3) {
-                if (layer->bits == 8)
+                if (!sq_share_bytes(layer->bits))
                     places = sq_places_inside(layer, y, x, w->output_width - ox);
                 sq_convolve_3x3(block, places, output + target);
             } else {

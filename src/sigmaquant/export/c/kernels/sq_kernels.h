@@ -19,14 +19,15 @@
 #define SQ_ROWS 16     /* accumulators of one place that are kept before they are requantized */
 #define SQ_MOST_AXES 6 /* of a copy */
 
-/* What a result is limited to, the integers of an encoding, and how each is stored. `regular` is 1
- * where all multipliers that lead to it are from 2^-14 up to 2^-1, or from 2^-32 for accumulators
- * of at most 2^22; then requantization is fast. */
+/* What a result is limited to, the integers of an encoding, and how each is stored. Accumulators
+ * are shifted left by `lift` bits before they are multiplied, and their multipliers are as much
+ * smaller: from 2^-14 up to 2^-1, or from 2^-32 for lifted accumulators of at most 2^22, so that
+ * requantization is fast. Where no lift does that it is negative, and none takes place. */
 typedef struct {
     int32_t zero_point;
     int32_t highest;
     int32_t bits;
-    int32_t regular;
+    int32_t lift;
 } sq_range;
 
 /* How windows of a kernel lie on an image; `top` and `left` are the padding before it. */

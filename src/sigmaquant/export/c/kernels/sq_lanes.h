@@ -25,16 +25,19 @@
 #endif
 #endif
 
-/* Functions whose constant arguments have to become constants of the instructions, and such as
- * would only take registers from the loop that rarely calls them. */
+/* Functions whose constant arguments have to become constants of the instructions; such as would
+ * only take registers from the loop that rarely calls them; and such as run so seldom that they
+ * are better short than fast. */
 #if defined(__GNUC__)
 #define SQ_INLINE static inline __attribute__((always_inline))
 #define SQ_NOINLINE static __attribute__((noinline))
 #define SQ_RARELY(condition) __builtin_expect(condition, 0)
+#define SQ_SELDOM __attribute__((cold))
 #else
 #define SQ_INLINE static inline
 #define SQ_NOINLINE static
 #define SQ_RARELY(condition) (condition)
+#define SQ_SELDOM
 #endif
 
 /* Four bytes as a word, the first in its lowest bits on the cores with DSP instructions, and back.

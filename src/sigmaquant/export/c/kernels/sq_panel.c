@@ -70,7 +70,7 @@ static void sq_put_bytes(sq_cursor *cursor, const uint8_t *source, int32_t count
 void sq_put(sq_cursor *cursor, const uint8_t *memory, int32_t first, int32_t count)
 {
     uint8_t values[SQ_BLOCK];
-    if (cursor->bits == 8) {
+    if (!sq_share_bytes(cursor->bits)) {
         sq_put_bytes(cursor, memory + first, count);
         return;
     }

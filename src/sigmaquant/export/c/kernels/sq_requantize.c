@@ -13,7 +13,7 @@ SQ_INLINE uint32_t sq_shift(uint32_t multiplier)
 }
 
 /* value / 2^bits, half to even. */
-static uint64_t sq_shifted_half_even(uint64_t value, uint32_t bits)
+SQ_SELDOM static uint64_t sq_shifted_half_even(uint64_t value, uint32_t bits)
 {
     if (bits == 0)
         return value;
@@ -26,7 +26,7 @@ static uint64_t sq_shifted_half_even(uint64_t value, uint32_t bits)
 }
 
 /* As float32 holds it: 24 bits, the others 0. */
-static uint64_t sq_rounded_to_float(uint64_t value)
+SQ_SELDOM static uint64_t sq_rounded_to_float(uint64_t value)
 {
     uint32_t bits = 0;
     while (value >> bits >> 24 != 0)
@@ -35,7 +35,7 @@ static uint64_t sq_rounded_to_float(uint64_t value)
 }
 
 /* Each rounding of float32 in turn. */
-static int32_t sq_scaled_exactly(int32_t accumulator, uint32_t multiplier)
+SQ_SELDOM static int32_t sq_scaled_exactly(int32_t accumulator, uint32_t multiplier)
 {
     const uint32_t shift = sq_shift(multiplier);
     const uint64_t magnitude =
@@ -53,7 +53,7 @@ static int32_t sq_scaled_exactly(int32_t accumulator, uint32_t multiplier)
 }
 
 /* In 64-bit steps, of which those of float32 are the last resort. */
-int32_t sq_scaled_anywhere(int32_t accumulator, uint32_t multiplier)
+SQ_SELDOM int32_t sq_scaled_anywhere(int32_t accumulator, uint32_t multiplier)
 {
     const uint32_t shift = sq_shift(multiplier);
     if (shift >= 24 && shift <= 63) { /* a multiplier from 2^-32 to 2^7 */
@@ -69,14 +69,35 @@ int32_t sq_scaled_anywhere(int32_t accumulator, uint32_t multiplier)
     return sq_scaled_exactly(accumulator, multiplier);
 }
 
+SQ_SELDOM sq_quad sq_settled(sq_quad sums, const uint32_t *multipliers, int32_t zero_point)
+{
+    sq_quad q;
+    if (sq_products(sums.s0, sums.s1, multipliers, zero_point, &q.s0, &q.s1)) {
+        q.s0 = sq_scaled_anywhere(sums.s0, multipliers[0]) + zero_point;
+        q.s1 = sq_scaled_anywhere(sums.s1, multipliers[1]) + zero_point;
+    }
+    if (sq_products(sums.s2, sums.s3, multipliers + 2, zero_point, &q.s2, &q.s3)) {
+        q.s2 = sq_scaled_anywhere(sums.s2, multipliers[2]) + zero_point;
+        q.s3 = sq_scaled_anywhere(sums.s3, multipliers[3]) + zero_point;
+    }
+    return q;
+}
+
 void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *multipliers,
                    const sq_range *range, uint8_t *output, int32_t first)
 {
     const int32_t zero_point = range->zero_point, highest = range->highest;
     uint8_t values[SQ_ROWS];
-    uint8_t *target = range->bits == 8 ? output + first : values;
-    int32_t left = count;
-    for (; range->regular && left >= 4; left -= 4) {
+    uint8_t *target = sq_share_bytes(range->bits) ? values : output + first;
+    int32_t lifted[SQ_ROWS];
+    int32_t fours = range->lift < 0 ? 0 : count >> 2;
+    int32_t left = count - 4 * fours;
+    if (range->lift > 0) {
+        for (int32_t i = 0; i < count; i++)
+            lifted[i] = (int32_t)((uint32_t)accumulators[i] << range->lift);
+        accumulators = lifted;
+    }
+    for (; fours > 0; fours--) {
         const sq_quad sums = {accumulators[0], accumulators[1], accumulators[2], accumulators[3]};
         multipliers = sq_requantize_four(sums, multipliers, zero_point,
                                          (uint32_t)highest * 0x01010101u, target);
@@ -89,6 +110,6 @@ void sq_requantize(const int32_t *accumulators, int32_t count, const uint32_t *m
         accumulators++;
         multipliers++;
     }
-    if (range->bits != 8)
+    if (sq_share_bytes(range->bits))
         sq_store_values(values, count, output, first, range->bits);
 }

@@ -5,6 +5,17 @@
 #include "sq_kernels.h"
 #include "sq_lanes.h"
 
+/* 0 in the library of a network without such values, so that it has no code for them. */
+#ifndef SQ_PACKED_VALUES
+#define SQ_PACKED_VALUES 1
+#endif
+
+/* Whether several of them share a byte. */
+SQ_INLINE int32_t sq_share_bytes(int32_t bits)
+{
+    return SQ_PACKED_VALUES && bits != 8;
+}
+
 SQ_INLINE int32_t sq_value(const uint8_t *memory, int32_t index, int32_t bits)
 {
     if (bits == 8)
