@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -58,3 +59,46 @@ def test_values_that_are_always_zero_have_a_range() -> None:
     batches = read_batches([torch.ones(3, 4)], network)
     ranges = activation_ranges(network, batches, dict.fromkeys(network.table.groups, 8))
     assert all(encoding.scale > 0 for encoding in ranges.values())
+
+
+def pre_activation(model: nn.Module, x: Tensor, bits: int = 4) -> tuple[float, float]:
+    """Smallest and largest value of the range before the function."""
+    network = capture(model.eval(), x[:2])
+    batches = read_batches([x], network)
+    found = activation_ranges(
+        network, batches, dict.fromkeys(network.encodings.groups.values(), bits)
+    )
+    encoding = found["0"]
+    low = -encoding.zero_point * encoding.scale
+    return low, low + encoding.scale * (2**bits - 1)
+
+
+def widened(function: nn.Module) -> nn.Sequential:
+    """A layer that spreads its inputs twentyfold, a function, and a layer behind it."""
+    first, last = nn.Conv1d(1, 1, 1), nn.Conv1d(1, 1, 1)
+    for layer, gain in ((first, 20.0), (last, 1.0)):
+        nn.init.constant_(layer.weight, gain)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(first, function, last)
+
+
+@pytest.mark.parametrize("function", [nn.SiLU(), nn.Hardswish(), nn.GELU()])
+def test_what_the_reader_does_not_tell_apart_needs_no_range(function: nn.Module) -> None:
+    x = torch.randn(64, 1, 50, generator=torch.Generator().manual_seed(0))
+    low, high = pre_activation(widened(function), x)
+    assert low > -25
+    assert high > 40
+    low, _ = pre_activation(widened(nn.Identity()), x)
+    assert low < -40
+
+
+def test_with_another_reader_all_values_count() -> None:
+    class Residual(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            wide = self[0](x)
+            found: Tensor = self[2](self[1](wide)) + self[3](wide)
+            return found
+
+    x = torch.randn(64, 1, 50, generator=torch.Generator().manual_seed(0))
+    low, _ = pre_activation(Residual(*widened(nn.SiLU()), nn.Conv1d(1, 1, 1)), x)
+    assert low < -40

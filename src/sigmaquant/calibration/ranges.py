@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch.fx import Node
 
 from sigmaquant.calibration.batches import Batch
 from sigmaquant.network import Network
-from sigmaquant.network.runner import Watch
+from sigmaquant.network.operators import Role
+from sigmaquant.network.runner import Watch, call
 from sigmaquant.quantizers import AffineRange, best_range
 from sigmaquant.quantizers.ranges import Histogram
 from sigmaquant.ranks import SINGLE, Ranks, on_each
 
+Reader = Callable[[torch.Tensor], torch.Tensor]
 Limits = dict[str, tuple[float, float]]
 """Smallest and largest value by precision group; zero lies between them."""
 
@@ -45,7 +48,11 @@ def group_histograms(
     groups = {site: network.encodings.groups[site] for site in network.encodings.sites}
     own = batches[ranks.index :: ranks.count]
     limits = _merged_limits(ranks.together(lambda: _limits(network, own, groups)))
-    histograms = {group: Histogram(low, high) for group, (low, high) in limits.items()}
+    readers = _only_readers(network)
+    histograms = {
+        group: Histogram(low, high, seen=readers.get(group))
+        for group, (low, high) in limits.items()
+    }
 
     def count(node: Node, value: torch.Tensor) -> torch.Tensor:
         if node in groups:
@@ -57,6 +64,25 @@ def group_histograms(
     for histogram, total in zip(histograms.values(), counts, strict=True):
         histogram.counts = total
     return histograms
+
+
+def _only_readers(network: Network) -> dict[str, Reader]:
+    """The elementwise function that alone reads a group of one tensor, by group."""
+    encodings = network.encodings
+    members: dict[str, list[Node]] = {}
+    for node, group in encodings.groups.items():
+        members.setdefault(group, []).append(node)
+    readers: dict[str, Reader] = {}
+    for group, nodes in members.items():
+        users = nodes[0].users if len(nodes) == 1 else ()
+        if len(users) == 1 and encodings.roles.get(next(iter(users))) is Role.LOOKUP:
+            readers[group] = functools.partial(_looked_up, nodes[0], next(iter(users)))
+    return readers
+
+
+def _looked_up(source: Node, node: Node, value: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = call(node, {source: value})
+    return found
 
 
 def _limits(network: Network, batches: Sequence[Batch], groups: Mapping[Node, str]) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -20,11 +21,13 @@ class Histogram:
     Attributes:
         low, high: the limits, which hold zero.
         counts: (bins,).
+        seen: what the only reader makes of a value, such as SiLU; None where values count as such.
     """
 
     low: float
     high: float
     counts: Tensor = field(default_factory=lambda: torch.zeros(_BINS, dtype=torch.float64))
+    seen: Callable[[Tensor], Tensor] | None = None
 
     def add(self, values: Tensor) -> None:
         """Count the values of a tensor of any shape."""
@@ -40,16 +43,20 @@ class Histogram:
 def best_range(histogram: Histogram, bits: int) -> AffineRange:
     """The encoding with the least squared error among clipped versions of the full range.
 
-    Both ends are clipped one after the other: first the one that reaches further.
+    The error is that of what the reader sees: SiLU makes nothing of values far below zero, so a
+    range need not hold them. Both ends are clipped one after the other: first the one that reaches
+    further.
     """
     values, counts = histogram.centers(), histogram.counts
     low, high = histogram.low, histogram.high
+    seen = histogram.seen or torch.nn.Identity()
+    wanted = seen(values)
 
     def error(candidate: AffineRange) -> float:
         top = 2**candidate.bits - 1
         q = torch.clamp(torch.round(values / candidate.scale) + candidate.zero_point, 0, top)
         real = (q - candidate.zero_point) * candidate.scale
-        return float(((real - values) ** 2 * counts).sum())
+        return float(((seen(real) - wanted) ** 2 * counts).sum())
 
     def clip(low: float, high: float, upper: bool) -> tuple[float, float]:
         ends = [(low, high * f) if upper else (low * f, high) for f in _FRACTIONS]
