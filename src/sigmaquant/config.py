@@ -165,11 +165,24 @@ class FinetuneConfig(Frozen):
 
     Attributes:
         epochs: 0 for none.
+        data: what is trained on: the training data, where there are some, or the calibration data,
+            without labels and each time moved a little (see ``finetune.AugmentedBatches``).
+        mirrored: whether the images among the calibration data mean the same in a mirror.
         learning_rate: at the start of the schedule; None for the default.
+        feature_weight, precision, memory: see ``finetune``.
     """
 
     epochs: Annotated[int, pydantic.Field(ge=0)] = 5
+    data: Literal["training", "calibration"] = "training"
+    mirrored: bool = False
     learning_rate: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
+    feature_weight: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    memory: Size | None = None
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of ``finetune`` beyond the epochs; only those that differ from its defaults."""
+        return self.model_dump(exclude={"epochs", "data", "mirrored"}, exclude_defaults=True)
 
 
 class ExportConfig(Frozen):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -29,6 +29,7 @@ from sigmaquant.devices import DeviceProfile
 from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.errors import ConfigError, DataError, GateError
 from sigmaquant.evaluation import has_class_labels
+from sigmaquant.finetune import AugmentedBatches
 from sigmaquant.launch import launched_ranks
 from sigmaquant.lowering import check_widths
 from sigmaquant.network import Network, capture
@@ -65,11 +66,16 @@ def optimize(
     device: str | Path | DeviceProfile,
     runtime: str | Path | None = None,
     budget: Budget,
-    train: Iterable[Any] | None = None,
+    train: Iterable[Any] | Literal["calibration"] | None = None,
     evaluation: Iterable[Any] | None = None,
     deployment: Iterable[Any] | None = None,
     out: str | Path | None = None,
     epochs: int = 5,
+    learning_rate: float | None = None,
+    mirrored: bool = False,
+    feature_weight: float = 0.0,
+    precision: str = "float32",
+    memory: str | int | None = None,
     strategy: str = "exact",
     activation_bits: int | None = None,
     metric: str = "taylor",
@@ -95,8 +101,9 @@ def optimize(
             what it stores and runs. By default that of the format, and for formats that are for no
             one runtime the stack that the profile describes.
         budget: hard limits; the device's own memory is one too.
-        train: loader of training data, (inputs, labels) or inputs alone; without it there is no
-            fine-tuning.
+        train: loader of training data, (inputs, labels) or inputs alone; or "calibration" for the
+            calibration data that are not held back, without labels, images moved a little each
+            time. Without it there is no fine-tuning.
         evaluation: loader of labelled data that the accuracy is reported on; by default the
             held-back calibration data.
         deployment: loader of data as they occur in use, labels not needed, which the calibration
@@ -106,6 +113,11 @@ def optimize(
             one name. Without it nothing is kept but what is returned. Processes on several
             machines need one that all of them see.
         epochs: of fine-tuning; 0 for none.
+        learning_rate: of fine-tuning, at its start; see ``finetune``.
+        mirrored: whether calibration images that are trained on mean the same in a mirror.
+        feature_weight: of intermediate values in fine-tuning; see ``finetune``.
+        precision: of fine-tuning, "float32", "bfloat16" or "auto".
+        memory: that a step of fine-tuning may take, such as "2 GiB".
         strategy: how the widths are chosen: "exact", "greedy", "sigma" or "refine".
         activation_bits: width of all activations. By default each precision group's is chosen where
             the device runs several, and is its native one elsewhere.
@@ -132,7 +144,15 @@ def optimize(
                 "rounding": rounding,
                 "activation_bits": activation_bits,
             },
-            "finetune": {"epochs": epochs},
+            "finetune": {
+                "epochs": epochs,
+                "data": train if isinstance(train, str) else None,
+                "mirrored": mirrored,
+                "learning_rate": learning_rate,
+                "feature_weight": feature_weight,
+                "precision": precision,
+                "memory": memory,
+            },
             "export": {"format": format},
             "target": {"runtime": None if runtime is None else str(runtime)},
             "data": {"calibration_samples": calibration_samples},
@@ -146,7 +166,7 @@ def optimize(
     task = _Task(
         network=model,
         calibration=source,
-        training=None if train is None else as_source(train, "training"),
+        training=None if train is None or isinstance(train, str) else as_source(train, "training"),
         evaluation=None if evaluation is None else as_source(evaluation, "evaluation"),
         deployment=None if deployment is None else as_source(deployment, "deployment"),
         profile=target_profile(device, config.runtime),
@@ -256,8 +276,9 @@ def _run(config: RunConfig, task: _Task) -> Result:
         check_widths(solution.plan)
         quantized = stages.quantize(solution.plan)
         finetuned = None
-        if task.training is not None and config.finetune.epochs > 0:
-            finetuned = stages.finetune(quantized, task.training)
+        training = _training_data(config, task, stages)
+        if training is not None and config.finetune.epochs > 0:
+            finetuned = stages.finetune(quantized, training)
         program = stages.lower(quantized, finetuned)
         verification = stages.export(program)
         evaluation = stages.evaluate(quantized, finetuned, judge.batches, judge.digest)
@@ -307,6 +328,16 @@ def _open(config: RunConfig, task: _Task, ranks: Ranks, cleanup: ExitStack) -> R
     )
 
 
+def _training_data(config: RunConfig, task: _Task, stages: RunStages) -> DataSource | None:
+    """What is trained on, if anything is."""
+    if config.finetune.data == "training":
+        return task.training
+    mirrored, batch_size = config.finetune.mirrored, task.network.batch_size
+    batches = AugmentedBatches(stages.calibration, batch_size, mirrored=mirrored)
+    # The samples are in the digests of the calibration data, on which fine-tuning depends anyway.
+    return DataSource(batches, digest=f"calibration, mirrored: {mirrored}")
+
+
 @dataclass(frozen=True)
 class _Judge:
     """The data that the quality is measured on, and their digest."""
@@ -330,6 +361,11 @@ def _check_early(config: RunConfig, task: _Task, judge: _Judge) -> None:
         raise ConfigError(
             "max_drop limits the drop of the accuracy, and the evaluation data have no labels "
             "that are classes of the network; give labelled evaluation data or leave it out"
+        )
+    if task.training is not None and config.finetune.data == "calibration":
+        raise ConfigError(
+            "fine-tuning is to use the calibration data, and training data are given too; leave "
+            "out one of them"
         )
     if task.training is not None:
         first = next(checked_batches(task.training, task.network, "training"), None)

@@ -186,7 +186,7 @@ class RunStages:
     def finetune(self, quantized: QuantizedNetwork, training: DataSource) -> QuantizedNetwork:
         """The quantized network after training."""
         settings, seed = self.config.finetune, self.config.run.seed
-        rate = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+        options = settings.options()
         # A source's digest is of its samples alone.
         data = fingerprint(training.digest, self.config.data.batch_size)
         return self.folder.stage(
@@ -197,7 +197,7 @@ class RunStages:
                 self.folder.content("quantize"),
                 data,
                 settings.epochs,
-                rate,
+                options,
                 seed,
                 loss_name(self.loss),
             ],
@@ -213,7 +213,7 @@ class RunStages:
                 seed=seed,
                 # A checkpoint knows what it trains, but not on which data.
                 checkpoint=self.folder.path(f"finetune-{data[:12]}.partial"),
-                **rate,
+                **options,
             ),
             form=self._quantized_form,
         )

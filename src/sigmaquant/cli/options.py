@@ -54,6 +54,36 @@ TRAINING = typer.Option(
     rich_help_panel=_DATA,
     show_default=False,
 )
+ON_CALIBRATION = typer.Option(
+    "--train-on-calibration",
+    help="Fine-tune on the calibration data that are not held back: no labels, images moved a "
+    "little each time.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
+MIRRORED = typer.Option(
+    "--mirrored",
+    help="Calibration images mean the same in a mirror, and are trained on so too.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
+PRECISION = typer.Option(
+    "--precision",
+    help="Of fine-tuning: float32, the default; bfloat16; or auto, bfloat16 where the processor "
+    "multiplies it.",
+)
+MEMORY = typer.Option(
+    "--memory",
+    metavar="SIZE",
+    help="That a step of fine-tuning may take, such as 2GiB.",
+)
+FEATURE_WEIGHT = typer.Option(
+    "--feature-weight",
+    metavar="WEIGHT",
+    min=0,
+    help="Of the intermediate values' distance from the float network's in fine-tuning; for deep "
+    "networks and detectors.",
+)
 EVALUATION = typer.Option(
     "--evaluation",
     metavar="DATA",
