@@ -198,7 +198,7 @@ class HeadlineBench:
     def _value(self, path: Path) -> float:
         test, session = self.subject.test, OnnxRuntimeNetwork(path)
         starts: Sequence[int] = range(0, len(test.inputs), test.batch)
-        found = [session(test.inputs[start : start + test.batch])[0] for start in starts]
+        found = [test.output(session(test.inputs[start : start + test.batch])) for start in starts]
         return test.worth(np.concatenate(found))
 
 

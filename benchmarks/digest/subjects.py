@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +23,12 @@ from benchmarks.deployment.subjects import (
     keyword_split,
     vendor_path,
 )
-from benchmarks.detection import average_precision, detected, prepared, seen_by_detector
+from benchmarks.detection import average_precision, detected, prepared
 from benchmarks.digest.augmentation import reused_loader
+from benchmarks.digest.detector import joined_arrays, load_detector_heads, seen_by_heads
 from benchmarks.networks import NETWORKS, load_network
 from sigmaquant.calibration import Batch
 from sigmaquant.divergence import Distillation, UserLoss
-from sigmaquant.network.onnx import load_onnx
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -50,9 +53,10 @@ class Test:
     Attributes:
         inputs: (n, *input_shape).
         metric: name with its unit; more is better.
-        worth: from the first output on all inputs to the metric.
+        worth: from the output on all inputs to the metric.
         batch: samples a run of the runtime.
         verified: so many samples are compared bit for bit with the integer reference.
+        output: of one run, out of all that the network returns.
     """
 
     __test__ = False  # not a class of tests
@@ -62,6 +66,7 @@ class Test:
     worth: Callable[[Float32Array], float]
     batch: int
     verified: int = 8
+    output: Callable[[Sequence[Float32Array]], Float32Array] = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -218,16 +223,19 @@ def _yolox() -> Subject:
         numbers = data.numbers[~even.numpy()]
         return 100 * average_precision(data.annotations, numbers, found, YOLOX_SIDE)
 
+    with tempfile.TemporaryDirectory() as folder:
+        file = assets.assets_folder() / "weights" / f"{YOLOX_FILE}.onnx"
+        module = load_detector_heads(file, Path(folder))
     return Subject(
         YOLOX,
-        load_onnx(assets.assets_folder() / "weights" / f"{YOLOX_FILE}.onnx"),
+        module,
         (3, YOLOX_SIDE, YOLOX_SIDE),
         _batches(calibration, 10),
-        Test(test, AP, precision_percent, batch=1),
+        Test(test, AP, precision_percent, batch=1, output=joined_arrays),
         Training(lambda: reused_loader(calibration, 1, 10), epochs=10),
         (4, 5, 6, 7, 8),
         (7,),
-        loss=Distillation(seen_by_detector),
+        loss=Distillation(seen_by_heads),
     )
 
 
