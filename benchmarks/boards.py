@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.assets import PROJECT_ROOT
-from benchmarks.boards_table import FROM_OTHERS, UNCALIBRATED, from_network
+from benchmarks.boards_table import FROM_OTHERS, UNCALIBRATED, by_prototype, from_network
 from benchmarks.networks import NETWORKS
 from benchmarks.results import RESULTS_FOLDER, BenchResult, BenchRow
 from sigmaquant.bitplan import BitPlan
@@ -27,7 +27,8 @@ from sigmaquant.errors import SigmaQuantError
 from sigmaquant.layers import LayerTable
 from sigmaquant.network import capture
 
-CSV = PROJECT_ROOT / "benchmarks" / "data" / "boards_mlperf_tiny.csv"
+DATA = PROJECT_ROOT / "benchmarks" / "data"
+CSV = DATA / "boards_mlperf_tiny.csv"
 COMMAND = "make bench BENCH=boards"
 
 TASKS = {"ic": "resnet8", "kws": "dscnn", "ad": "autoencoder"}
@@ -41,13 +42,19 @@ class Chip:
 
     Attributes:
         mark: part of the name.
-        profile: shipped profile of its core, or of the nearest.
+        profile: shipped profile of its core, or of the nearest: kernels of the C export.
         mhz: clock at which it was measured.
     """
 
     mark: str
     profile: str
     mhz: float
+
+    @property
+    def prototype(self) -> str:
+        """Profile of other kernels on its core, or on the nearest."""
+        core = "m7" if self.profile == "cortex-m7" else "m4"
+        return str(DATA / f"prototype_cortex_{core}.toml")
 
 
 CHIPS = (
@@ -80,11 +87,11 @@ def _chip(pair: str) -> Chip | None:
     return next((chip for chip in CHIPS if chip.mark in pair), None)
 
 
-def board_profile(pair: str) -> DeviceProfile:
+def board_profile(pair: str, *, prototype: bool = False) -> DeviceProfile:
     """The profile of a board's chip, at the board's clock."""
     chip = _chip(pair)
     assert chip is not None, f"{pair} was listed without its chip"
-    profile = load_profile(chip.profile)
+    profile = load_profile(chip.prototype if prototype else chip.profile)
     assert profile.clock is not None, "these profiles are in cycles"
     clock = profile.clock.model_copy(update={"mhz": chip.mhz})
     return profile.model_copy(update={"clock": clock})
@@ -105,12 +112,8 @@ def board_rows(
 ) -> list[BenchRow]:
     """A row for each network that one board measured."""
     profile = board_profile(pair)
-    seen = {
-        task: observation(
-            MeasuredRun(task, tables[task], BitPlan.uniform(tables[task], 8), times[task]), profile
-        )
-        for task in TASKS
-    }
+    ours = _observations(times, tables, profile)
+    prototypes = _observations(times, tables, board_profile(pair, prototype=True))
     kinds = [*map(str, profile.supports), OTHER]
     core = profile.core.split()[1].removesuffix(",")
     return [
@@ -122,10 +125,28 @@ def board_rows(
             float_value=None,
             seconds={},
             samples=1,
-            predicted_ms=_predictions(task, seen, kinds),
+            predicted_ms={
+                **_predictions(task, ours, kinds),
+                **{
+                    by_prototype(by): found
+                    for by, found in _predictions(task, prototypes, kinds).items()
+                },
+            },
         )
         for task, name in TASKS.items()
     ]
+
+
+def _observations(
+    times: Mapping[str, float], tables: Mapping[str, LayerTable], profile: DeviceProfile
+) -> dict[str, Observation]:
+    """By task: what was measured at 8 bits beside what the profile says."""
+    return {
+        task: observation(
+            MeasuredRun(task, tables[task], BitPlan.uniform(tables[task], 8), times[task]), profile
+        )
+        for task in TASKS
+    }
 
 
 def _predictions(task: str, seen: Mapping[str, Observation], kinds: list[str]) -> dict[str, float]:

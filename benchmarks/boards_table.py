@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,6 +12,7 @@ UNCALIBRATED = "uncalibrated"
 FROM_OTHERS = "from both others"
 
 _FROM = "from "
+_PROTOTYPE = "prototype "
 _TARGETS_PERCENT = {"none": 17, "one other network": 14, "both other networks": 15}
 
 
@@ -19,22 +21,35 @@ def from_network(name: str) -> str:
     return f"{_FROM}{name}"
 
 
+def by_prototype(by: str) -> str:
+    """How a prediction from the prototype kernels' profile is called."""
+    return f"{_PROTOTYPE}{by}"
+
+
 def _percent(row: BenchRow, by: str) -> float:
     assert row.predicted_ms is not None, "a row of this benchmark has predictions"
     return 100 * (row.predicted_ms[by] / row.value - 1)
 
 
-def _one_network_errors(row: BenchRow) -> list[float]:
-    names = row.predicted_ms or {}
-    return [_percent(row, by) for by in names if by not in (UNCALIBRATED, FROM_OTHERS)]
-
-
-ERRORS: dict[str, Callable[[BenchRow], list[float]]] = {
-    "none": lambda row: [_percent(row, UNCALIBRATED)],
-    "one other network": _one_network_errors,
-    "both other networks": lambda row: [_percent(row, FROM_OTHERS)],
+CALIBRATIONS: dict[str, Callable[[str], bool]] = {
+    "none": lambda by: by == UNCALIBRATED,
+    "one other network": lambda by: by.startswith(_FROM) and by != FROM_OTHERS,
+    "both other networks": lambda by: by == FROM_OTHERS,
 }
-"""Errors in percent of one network on one board, by what the profile was calibrated with."""
+"""Which predictions of a network belong to what the profile was calibrated with."""
+
+KERNELS = {"prototype": _PROTOTYPE, "C export": ""}
+"""Begin of the predictions' names, by whose cycles the profile has."""
+
+
+def _errors(row: BenchRow, kernels: str, calibration: str) -> list[float]:
+    """In percent, of one network on one board."""
+    own = [
+        (by, by.removeprefix(KERNELS[kernels]))
+        for by in row.predicted_ms or {}
+        if by.startswith(_PROTOTYPE) is (kernels == "prototype")
+    ]
+    return [_percent(row, by) for by, plain in own if CALIBRATIONS[calibration](plain)]
 
 
 def boards_lines(result: BenchResult) -> list[str]:
@@ -45,16 +60,17 @@ def boards_lines(result: BenchResult) -> list[str]:
 def _summary(rows: Sequence[BenchRow]) -> list[str]:
     cores = sorted({_core(row) for row in rows})
     groups = {core: [row for row in rows if _core(row) == core] for core in cores}
-    lines = _head(["calibrated with", "target", *["all", *cores]])
-    for calibration, errors in ERRORS.items():
-        cells = [_spread(errors, own) for own in (rows, *groups.values())]
-        lines.append(_line([calibration, f"{_TARGETS_PERCENT[calibration]} %", *cells]))
+    lines = _head(["kernels", "calibrated with", "target", *["all", *cores]])
+    for kernels, calibration in itertools.product(KERNELS, CALIBRATIONS):
+        cells = [_spread(own, kernels, calibration) for own in (rows, *groups.values())]
+        target = f"{_TARGETS_PERCENT[calibration]} %"
+        lines.append(_line([kernels, calibration, target, *cells]))
     return lines
 
 
-def _spread(errors: Callable[[BenchRow], list[float]], rows: Iterable[BenchRow]) -> str:
+def _spread(rows: Iterable[BenchRow], kernels: str, calibration: str) -> str:
     """Median of the absolute errors, and the range of the signed ones."""
-    found = [error for row in rows for error in errors(row)]
+    found = [error for row in rows for error in _errors(row, kernels, calibration)]
     median = statistics.median(map(abs, found))
     return f"{median:.1f} % ({min(found):+.0f} .. {max(found):+.0f})"
 

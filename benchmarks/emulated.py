@@ -3,7 +3,7 @@
 ``python -m benchmarks.emulated [--networks resnet8] [--cores cortex-m4] [--resume]``. Each network
 is exported at 8 bits and at two mixed plans; each library is built for each core, compared with the
 integer reference on real inputs, and counted layer by layer. What its layers take is compared with
-the cost table of a profile that ``sigmaquant devices profile`` fits to the same kernels first.
+the cost table of the shipped profile of a part with this core.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from sigmaquant.lowering import lower, run_reference
 from sigmaquant.network import capture
 from sigmaquant.profiling.cores import CORES, core_named
 from sigmaquant.profiling.cross_compiler import find_cross_compiler
-from sigmaquant.profiling.emulated import profile_emulated
 from sigmaquant.profiling.verification import EmulatedVerification, verify_emulated
 from sigmaquant.quantized import quantize
 from sigmaquant.search import search
@@ -53,7 +52,8 @@ METRIC = "cycles"
 PLANS = {"int8": 8.0, "mixed 4.0": 4.0, "mixed 3.0": 3.0}
 """Mean bits of a weight by name."""
 
-PLANNED_FOR = "cortex-m4"  # any device that stores every width packed gives the same plans
+PLANNED_FOR = "cortex-m4"
+"""Any device that stores every width packed gives the same plans; its scratch is the libraries'."""
 
 Array = npt.NDArray[Any]
 
@@ -126,10 +126,10 @@ class Library:
     outputs: dict[str, Array]
 
 
-def fitted_profile(core: str) -> DeviceProfile:
-    """The core's profile from these kernels, for memory that answers at once as the emulator's."""
-    profile = profile_emulated(core, core).profile
-    assert isinstance(profile.latency, CyclesModel), "emulated profiles are in cycles"
+def profile_at_once(core: str) -> DeviceProfile:
+    """The core's shipped profile, for memory that answers at once as the emulator's."""
+    profile = load_profile(core)
+    assert isinstance(profile.latency, CyclesModel), "these profiles are in cycles"
     at_once = WeightFetch(cycles_per_byte=0, source="the emulator", kind=Evidence.EMULATED)
     latency = profile.latency.model_copy(update={"weight_fetch": at_once})
     return profile.model_copy(update={"latency": latency})
@@ -172,7 +172,7 @@ class EmulatedBench:
         (name,) = record.inputs
         inputs = {name: self._inputs.test.numpy()}
         folder = self._folder / plan_name.replace(" ", "_")
-        export_c(record, folder, inputs)
+        export_c(record, folder, inputs, load_profile(PLANNED_FOR).reserve.weight_scratch_bytes)
         return Library(folder, plan, inputs, run_reference(record, inputs))
 
     def row(self, plan_name: str, core: str, profile: DeviceProfile) -> BenchRow:
@@ -243,7 +243,7 @@ def run(networks: tuple[str, ...], cores: tuple[str, ...], *, resume: bool) -> N
     """Measure and write all rows of these networks on these cores."""
     result = begin(BenchResult.begin("emulated", COMMAND, _SEED), RESULTS_FOLDER, resume)
     recorder = Recorder(result, RESULTS_FOLDER)
-    profiles = {core: fitted_profile(core) for core in cores}
+    profiles = {core: profile_at_once(core) for core in cores}
     for name in networks:
         torch.manual_seed(_SEED)
         bench = EmulatedBench(name, _RUNS / name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sigmaquant.bitplan import BitPlan
@@ -11,7 +13,7 @@ from sigmaquant.devices.latency_models import StartCycles
 from sigmaquant.devices.profile import Calibration
 from sigmaquant.layers import WIDTHS, LayerKind, StepSpec
 
-M4 = load_profile("cortex-m4")
+M4 = load_profile(Path(__file__).parents[2] / "benchmarks/data/prototype_cortex_m4.toml")
 QCS = load_profile("qcs6490")
 MPIC = load_profile("mpic")
 ETHOS = load_profile("ethos-u55-128")
@@ -26,21 +28,22 @@ def with_scratch(size):
     return M4.model_copy(update={"reserve": reserve})
 
 
-# Unpacking first: 432 weights, 16 x 32 x 32 outputs, dot products of 27 padded to 32.
+# Unpacking first: 432 weights, in rows of 27 that are padded to 28, and 16 x 32 x 32 outputs with
+# dot products padded to 32.
 
 
 def test_unpacking_first_is_taken_where_it_is_faster_and_fits(one_layer):
     table = one_layer("conv")
     shared = 1024 * 27 * 4.4 + 16384 * 26 + 1290
     as_8_bits = (16384 * 32 * 1.59 + shared + 432 * 4.0 + 378 * 0.33) / 120_000
-    assert only(table, with_scratch(432), 7).latency_ms == pytest.approx(as_8_bits)
-    assert only(table, with_scratch(431), 7) == only(table, M4, 7)
-    assert only(table, with_scratch(432), 7).latency_ms < only(table, M4, 7).latency_ms
+    assert only(table, with_scratch(448), 7).latency_ms == pytest.approx(as_8_bits)
+    assert only(table, with_scratch(447), 7) == only(table, M4, 7)
+    assert only(table, with_scratch(448), 7).latency_ms < only(table, M4, 7).latency_ms
 
 
 def test_the_packed_kernel_stays_where_it_is_faster(one_layer):
     for bits in (2, 4, 8):
-        assert only(one_layer("conv"), with_scratch(432), bits) == only(one_layer("conv"), M4, bits)
+        assert only(one_layer("conv"), with_scratch(448), bits) == only(one_layer("conv"), M4, bits)
 
 
 def test_with_scratch_no_width_of_a_convolution_is_much_slower_than_8_bits(one_layer):
@@ -67,6 +70,58 @@ def test_macs_behind_the_last_whole_block_have_a_figure_of_their_own(one_layer):
         added = 16384 * (16 * a + 11 * 5 - 32 * a) / 120_000
         plain = only(table, whole, bits).latency_ms
         assert only(table, tails, bits).latency_ms == pytest.approx(plain + added)
+
+
+def test_words_behind_the_last_whole_block_are_computed_whole(one_layer):
+    """11 MACs behind the block take three words of 4 at 8 bits, one word of 16 at 2."""
+    table = one_layer("conv")
+    figures = {"dot_product_block": 16, "cycles_per_tail_mac": dict.fromkeys(WIDTHS, 5)}
+    parts = only_times(table, with_kernel("conv", **figures))
+    blocks = {**dict.fromkeys(WIDTHS, 4), 2: 16}
+    whole = only_times(table, with_kernel("conv", tail_block=blocks, **figures))
+    assert whole[8] - parts[8] == pytest.approx(16384 * (12 - 11) * 5 / 120_000)
+    assert whole[2] - parts[2] == pytest.approx(16384 * (16 - 11) * 5 / 120_000)
+
+
+def only_times(table, profile):
+    return {bits: only(table, profile, bits).latency_ms for bits in WIDTHS}
+
+
+def test_a_part_of_the_places_that_are_computed_at_once_takes_as_long(one_layer):
+    """1,024 places are 342 threes; a single place has a kernel of its own."""
+    table = one_layer("conv")
+    added = only(table, with_kernel("conv", places_at_once=3), 8).latency_ms
+    added -= only(table, M4, 8).latency_ms
+    assert added == pytest.approx(2 * 16 * 32 * 1.59 / 120_000)
+    single = one_layer("conv", output_shape=(16, 1, 1), macs=16 * 27)
+    assert only(single, with_kernel("conv", places_at_once=3), 8) == only(single, M4, 8)
+
+
+def test_a_last_filter_without_another_has_a_figure_of_its_own(one_layer):
+    odd = one_layer("linear", weight_shape=(9, 64), output_shape=(9,), macs=9 * 64)
+    for table, rows in ((odd, 1), (one_layer("linear"), 0)):
+        paired = only(table, with_kernel("linear", cycles_per_odd_row_mac={8: 7}), 8).latency_ms
+        added = rows * 64 * (7 - 2.03) / 120_000
+        assert paired - only(table, M4, 8).latency_ms == pytest.approx(added, abs=1e-12)
+
+
+@pytest.mark.parametrize(("size", "macs"), [(3, 0), (5, 25)])
+def test_other_windows_than_3_x_3_can_have_a_figure_of_their_own(one_layer, size, macs):
+    shape = (32, 1, size, size)
+    table = one_layer("depthwise_conv", weight_shape=shape, macs=32 * 256 * size**2)
+    slow = with_kernel("depthwise_conv", cycles_per_other_window_mac=10)
+    added = only(table, slow, 8).latency_ms - only(table, M4, 8).latency_ms
+    assert added == pytest.approx(32 * 256 * macs * (10 - 8.7) / 120_000, abs=1e-12)
+
+
+@pytest.mark.parametrize(("kernel", "rows"), [(3, 1024 * 3), (4, 0)])
+def test_rows_of_the_window_that_are_no_whole_fours_cost_more(one_layer, kernel, rows):
+    """Three channels: nine values side by side, or twelve."""
+    shape = (16, 3, kernel, kernel)
+    table = one_layer("conv", weight_shape=shape, macs=16384 * 3 * kernel**2)
+    slow = with_kernel("conv", cycles_per_unaligned_row=100)
+    added = only(table, slow, 8).latency_ms - only(table, M4, 8).latency_ms
+    assert added == pytest.approx(rows * 100 / 120_000, abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import sigmaquant.devices
 from sigmaquant.devices import available_profiles, load_profile
 from sigmaquant.errors import ConfigError, DeviceError
 
-M4_FILE = Path(sigmaquant.devices.__file__).parent / "data" / "cortex-m4.toml"
+SHIPPED = Path(sigmaquant.devices.__file__).parent / "data"
+M4_FILE = Path(__file__).parents[2] / "benchmarks/data/prototype_cortex_m4.toml"
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_a_supported_kind_without_kernel_figures_is_refused(tmp_path):
 
 
 def test_energy_by_operation_needs_a_figure_for_each_width(tmp_path):
-    text = M4_FILE.with_name("shift-add.toml").read_text(encoding="utf-8")
+    text = (SHIPPED / "shift-add.toml").read_text(encoding="utf-8")
     path = tmp_path / "accelerator.toml"
     path.write_text(text.replace("7 = 0.309, ", ""), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"energy\.pj_per_mac lacks 7 bits"):
@@ -150,7 +151,7 @@ def test_energy_by_operation_needs_a_figure_for_each_width(tmp_path):
     ],
 )
 def test_other_models_are_checked_as_well(tmp_path, name, old, new, expected):
-    text = M4_FILE.with_name(f"{name}.toml").read_text(encoding="utf-8")
+    text = (SHIPPED / f"{name}.toml").read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "device.toml"
     path.write_text(text.replace(old, new).replace("7 = 7.1", "7 = 6.9"), encoding="utf-8")

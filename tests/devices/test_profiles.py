@@ -99,15 +99,14 @@ def test_a_calibration_scales_the_digest_and_weakens_its_marks():
     ("name", "measured_pj"),
     [("cortex-m4", 553), ("cortex-m7", 407)],
 )
-def test_energy_of_a_mac_is_near_the_boards_own(name, measured_pj):
-    # MLPerf Tiny ResNet-8 at 8 bits, whole network. The M7 kernels are faster than the board's
-    # stack a MAC because gathering and requantization are counted apart.
-    assert conv_cells(name)[8].pj_per_mac.value == pytest.approx(measured_pj, rel=0.15)
+def test_energy_of_a_mac_alone_is_most_of_the_boards_own(name, measured_pj):
+    # MLPerf Tiny ResNet-8 at 8 bits, whole network: gathering and requantization are apart here.
+    assert 0.6 * measured_pj < conv_cells(name)[8].pj_per_mac.value < measured_pj
 
 
 def test_microcontroller_time_is_not_monotone_in_bits():
     cycles = {bits: cells.cycles_per_mac.value for bits, cells in conv_cells("cortex-m4").items()}
-    assert cycles[2] < cycles[8] < cycles[5] < cycles[7]
+    assert cycles[2] < cycles[8] < cycles[6] < cycles[7] < cycles[5]
 
 
 def test_shift_add_takes_half_a_cycle_a_bit():
@@ -137,8 +136,9 @@ def test_marks_tell_emulation_from_assumption_by_cell():
 
 def test_cells_are_in_the_units_they_name():
     cell = conv_cells("cortex-m4")[8]
-    assert cell.ns_per_mac.value == pytest.approx(1.59 / 120e6 * 1e9)
-    assert cell.pj_per_mac.value == pytest.approx(41.7e-3 * 1.59 / 120e6 * 1e12)
+    cycles = load_profile("cortex-m4").latency.kernels[LayerKind.CONV].cycles_per_mac[8]
+    assert cell.ns_per_mac.value == pytest.approx(cycles / 120e6 * 1e9)
+    assert cell.pj_per_mac.value == pytest.approx(41.7e-3 * cycles / 120e6 * 1e12)
 
 
 def test_a_width_that_a_kind_lacks_has_no_cell():

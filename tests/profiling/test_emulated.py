@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sigmaquant.costs.cycles import kernel_work, layer_cycles
+from sigmaquant.costs.cycles import Tile, kernel_work, layer_cycles
 from sigmaquant.devices import Evidence, load_profile
 from sigmaquant.devices.latency_models import WeightFetch
 from sigmaquant.devices.profile_file import write_profile
@@ -33,6 +34,8 @@ from sigmaquant.profiling.host_chains import LayerChain
 from sigmaquant.profiling.profiled import Profiled
 
 M4 = CORES["cortex-m4"]
+_FIELDS = {2: 16, 3: 10, 4: 8, 5: 6, 6: 4, 7: 4, 8: 4}  # weights in a word
+_AT_ONCE = {LayerKind.CONV: "places", LayerKind.LINEAR: "rows"}
 _NO_FETCH = WeightFetch(cycles_per_byte=0, source="left out", kind=Evidence.EMULATED)
 
 
@@ -42,14 +45,20 @@ def made_cycles(case: LayerCase | OperatorCase) -> int:
         return case.elements * {"add": 40, "softmax": 100}.get(case.operator, 20)
     bits, kind = case.chain.weight_bits, case.chain.kind
     depthwise = kind is LayerKind.DEPTHWISE_CONV
-    work = kernel_work(case.layer, 1 if depthwise else 32)
-    unpacking = (10 + bits) * work.weights if depthwise else 0
+    tile = Tile(window=(3, 3)) if depthwise else Tile(block=32)
+    unpacking = (10 + bits) * kernel_work(case.layer).weights if depthwise else 0
     if case.unpacks_first:
-        unpacking, bits = 3 * work.weights, 8
+        unpacking, bits = 3 * case.layer.weights, 8
+    if not depthwise:
+        tile = dataclasses.replace(tile, tail_block=_FIELDS[bits])
+        tile = dataclasses.replace(tile, **{_AT_ONCE[kind]: 2})
+    work = kernel_work(case.layer, tile)
     whole, tail = (4, 0) if depthwise else (1 + bits / 8, 3 - bits / 8)
     gathered = 0 if depthwise else 2 * work.patch_elements
     rows = 0 if kind is LayerKind.LINEAR else 300 * work.patch_rows
-    dots = whole * work.block_macs + tail * work.tail_macs
+    rows += 90 * work.unaligned_rows if kind is LayerKind.CONV else 0
+    dots = whole * work.block_macs + tail * work.tail_macs + (2 + bits) * work.odd_row_macs
+    dots += 9 * work.other_window_macs
     outputs = 0 if depthwise else 50 * work.requantized_outputs + 9 * work.float_outputs
     return round(dots + gathered + rows + unpacking + outputs + 900 * work.uses)
 
@@ -82,9 +91,11 @@ def test_made_cycles_are_found_again_at_every_width(made: Profiled) -> None:
     assert unpacking.cycles_per_weight == pytest.approx(dict.fromkeys((5, 6, 7), 3.0), rel=1e-3)
     assert made.profile.latency.kernels["linear"].unpack_first is None
     latency = made.profile.latency.model_copy(update={"weight_fetch": _NO_FETCH})
+    reserve = made.profile.reserve.model_copy(update={"weight_scratch_bytes": 0})
+    packed = made.profile.model_copy(update={"reserve": reserve})
     for bits in WIDTHS:
         for case in layer_cases(bits):
-            cycles = layer_cycles(case.layer, bits, 8, latency, made.profile)
+            cycles = layer_cycles(case.layer, bits, 8, latency, packed)
             assert cycles == pytest.approx(made_cycles(case), rel=2e-3)
 
 
@@ -104,7 +115,10 @@ def test_figures_are_emulated_and_all_else_is_the_shipped_parts(
     write_profile(profile, tmp_path / "mine.toml")
     assert load_profile(tmp_path / "mine.toml") == profile
     written = tomllib.loads((tmp_path / "mine.toml").read_text())
-    assert written["latency"]["kernels"]["conv"]["dot_product_block"] == 32
+    kernels = written["latency"]["kernels"]
+    assert (kernels["conv"]["dot_product_block"], kernels["conv"]["places_at_once"]) == (32, 2)
+    assert kernels["linear"]["cycles_per_odd_row_mac"]["3"] == pytest.approx(5, rel=1e-3)
+    assert kernels["depthwise_conv"]["cycles_per_other_window_mac"] == pytest.approx(9, rel=1e-3)
 
 
 def test_cases_side_by_side_are_the_cases_alone() -> None:

@@ -42,9 +42,16 @@ class KernelCycles(MacCycles):
         cycles_per_mac: by weight width; dot products are counted in whole blocks.
         cycles_per_tail_mac: by weight width, of those behind the last whole block; empty where
             the kernel fills dot products up to whole blocks.
+        cycles_per_odd_row_mac: by weight width, of the last filter, where filters are computed in
+            pairs and their number is odd; empty: as of all.
+        cycles_per_other_window_mac: of depthwise convolutions that are not 3 x 3; None: as of all.
         dot_product_block: length of the pieces in which the kernel computes dot products.
+        tail_block: by weight width, length of the pieces behind the last whole block: as many
+            weights as a word holds; 1 where nothing is said.
+        places_at_once: output places that are computed at once; a part of them takes as long.
         cycles_per_patch_element: for each input value gathered for a dot product (im2col).
         cycles_per_patch_row: for each row of the kernel's window at each output place.
+        cycles_per_unaligned_row: on top for those whose values are no whole fours.
         cycles_per_output: for each output value: bias, requantization, store.
         cycles_per_float_output: for those that stay float32; None: as for all.
         cycles_per_weight: by weight width, for weights unpacked to RAM once a layer; empty where
@@ -56,9 +63,14 @@ class KernelCycles(MacCycles):
     """
 
     cycles_per_tail_mac: dict[WeightBits, Figure] = pydantic.Field(default_factory=dict)
+    cycles_per_odd_row_mac: dict[WeightBits, Figure] = pydantic.Field(default_factory=dict)
+    cycles_per_other_window_mac: Figure | None = None
     dot_product_block: pydantic.PositiveInt = 1
+    tail_block: dict[WeightBits, pydantic.PositiveInt] = pydantic.Field(default_factory=dict)
+    places_at_once: pydantic.PositiveInt = 1
     cycles_per_patch_element: Figure = 0.0
     cycles_per_patch_row: Figure = 0.0
+    cycles_per_unaligned_row: Figure = 0.0
     cycles_per_output: Figure = 0.0
     cycles_per_float_output: Figure | None = None
     cycles_per_weight: dict[WeightBits, Figure] = pydantic.Field(default_factory=dict)

@@ -40,8 +40,8 @@ _MEASURED_STEP = "layer0"
 _MUCH_SCRATCH_BYTES = 1 << 20  # for the weights of any layer of the grid
 _NOTES = (
     "Cycles come from emulating the kernels of the C export by a model of the processor with "
-    "memory that answers at once, not from a board. Depthwise convolutions are those of 3 x 3; "
-    "others are missed by more."
+    "memory that answers at once, not from a board. Depthwise convolutions of other windows than "
+    "3 x 3 are missed by more."
 )
 
 

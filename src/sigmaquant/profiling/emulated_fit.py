@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from sigmaquant.costs.cycles import kernel_work
+from sigmaquant.costs.cycles import USUAL_WINDOW, Tile, kernel_work
 from sigmaquant.devices.evidence import Evidence
 from sigmaquant.devices.latency_models import ElementCycles, KernelCycles, UnpackFirst
-from sigmaquant.export.c.packing import BLOCK
+from sigmaquant.export.c.packing import BLOCK, gathered_elements
 from sigmaquant.export.c.values import BYTE_BITS
 from sigmaquant.layers import WIDTHS, LayerKind
 from sigmaquant.profiling.emulated_grid import LayerCase, OperatorCase
@@ -27,20 +28,21 @@ class _Terms:
     """What a kernel is paid for; a linear layer has one row, which is its use.
 
     Attributes:
-        block: length of the pieces of a dot product.
+        tile: what is computed at once, but for what depends on the width.
         by_width: each weight width has its own figure.
         shared: all have the same.
     """
 
-    block: int
+    tile: Tile
     by_width: tuple[str, ...]
     shared: tuple[str, ...]
 
     def row(self, case: LayerCase) -> list[float]:
         """The amount of each, width by width, then of what is shared."""
-        work = kernel_work(case.layer, self.block)
         stored_bits = case.chain.weight_bits
         read_bits = BYTE_BITS if case.unpacks_first else stored_bits
+        tile = dataclasses.replace(self.tile, tail_block=_TAIL_BLOCKS[read_bits])
+        work = kernel_work(case.layer, tile)
         own = [
             getattr(work, term) * (read_bits == bits) for term in self.by_width for bits in WIDTHS
         ]
@@ -49,17 +51,26 @@ class _Terms:
         return [*own, *(getattr(work, term) for term in self.shared)]
 
 
+_TAIL_BLOCKS = {bits: gathered_elements(1, bits) for bits in WIDTHS}
 _UNPACKING = "unpacked weights"
 _DOT_PRODUCTS = ("block_macs", "tail_macs")
 _TERMS = {
     LayerKind.CONV: _Terms(
-        BLOCK, _DOT_PRODUCTS, ("patch_elements", "patch_rows", "requantized_outputs", "uses")
+        Tile(block=BLOCK, places=2),
+        _DOT_PRODUCTS,
+        ("patch_elements", "patch_rows", "unaligned_rows", "requantized_outputs", "uses"),
     ),
     LayerKind.LINEAR: _Terms(
-        BLOCK, _DOT_PRODUCTS, ("patch_elements", "requantized_outputs", "float_outputs", "uses")
+        Tile(block=BLOCK, rows=2),
+        (*_DOT_PRODUCTS, "odd_row_macs"),
+        ("patch_elements", "requantized_outputs", "float_outputs", "uses"),
     ),
-    # With 3 x 3 kernels alone there are nine products for each output: those tell all of it.
-    LayerKind.DEPTHWISE_CONV: _Terms(1, ("weights",), ("block_macs", "patch_rows", "uses")),
+    # Those of one size of window have as many products for each output: these tell all of it.
+    LayerKind.DEPTHWISE_CONV: _Terms(
+        Tile(window=USUAL_WINDOW),
+        ("weights",),
+        ("block_macs", "other_window_macs", "patch_rows", "uses"),
+    ),
 }
 
 
@@ -107,9 +118,14 @@ def kernel_cycles(measured: LayerCycles, kind: LayerKind, source: str) -> Kernel
         kind=Evidence.EMULATED,
         cycles_per_mac=by_width["block_macs"],
         cycles_per_tail_mac=by_width.get("tail_macs", {}),
-        dot_product_block=samples.terms.block,
+        cycles_per_odd_row_mac=by_width.get("odd_row_macs", {}),
+        cycles_per_other_window_mac=shared.get("other_window_macs"),
+        dot_product_block=samples.terms.tile.block,
+        tail_block=_TAIL_BLOCKS if "tail_macs" in by_width else {},
+        places_at_once=samples.terms.tile.places,
         cycles_per_patch_element=shared.get("patch_elements", 0.0),
         cycles_per_patch_row=shared.get("patch_rows", 0.0),
+        cycles_per_unaligned_row=shared.get("unaligned_rows", 0.0),
         cycles_per_output=shared.get("requantized_outputs", 0.0),
         cycles_per_float_output=shared.get("float_outputs"),
         cycles_per_weight=by_width.get("weights", {}),

@@ -53,8 +53,7 @@ _CONVOLUTIONS = (
     (8, 32, 9, 1, 1),
     (40, 24, 6, 1, 1),
 )
-# channels, height and width, kernel, stride; the kernel for 3 x 3 is another than that for the
-# rest, which are too rare to be fitted apart
+# channels, height and width, kernel, stride; the kernel for 3 x 3 is another than that for the rest
 _DEPTHWISE = (
     (8, 16, 3, 1),
     (16, 12, 3, 2),
@@ -65,6 +64,10 @@ _DEPTHWISE = (
     (64, 8, 3, 2),
     (64, 12, 3, 1),
     (128, 4, 3, 1),
+    (8, 12, 5, 1),
+    (32, 8, 5, 1),
+    (24, 10, 5, 2),
+    (16, 9, 7, 1),
 )
 # inputs, outputs
 _LINEAR = (
