@@ -14,10 +14,13 @@ from typing import Any
 import torch
 
 import sigmaquant as sq
+from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import read_batches
 from sigmaquant.calibration.ranges import group_histograms
 from sigmaquant.errors import DataError, MissingExtraError, PeerError
+from sigmaquant.finetune import finetune
 from sigmaquant.launch import launched_ranks
+from sigmaquant.quantized import QuantizedNetwork
 from sigmaquant.ranks import Ranks, differing_rank, on_each
 from sigmaquant.run_directory import RunDirectory, artifact_form
 from sigmaquant.scores import SensitivityTable
@@ -90,6 +93,29 @@ SAME: dict[str, Callable[[Ranks, Path], Any]] = {
 """What comes out the same on every rank, however many there are."""
 
 
+def untrained() -> QuantizedNetwork:
+    """Where training starts."""
+    return nets.quantized("mlp", 3, rounding="nearest")
+
+
+def training(ranks: Ranks, folder: Path) -> Any:
+    """Parameters after some epochs, with batches of odd sizes and one of a single sample."""
+    start = untrained()
+    (inputs,) = nets.samples("mlp", 48)
+    batches = inputs.split([13, 16, 1, 18])
+    tuned = finetune(
+        start.network,
+        start.plan,
+        [(batch,) for batch in batches],
+        epochs=2,
+        start=start,
+        calibration=nets.loader("mlp", 3),
+        checkpoint=folder / "training.partial",
+        ranks=ranks,
+    )
+    return tuned.state()
+
+
 def meetings(ranks: Ranks, folder: Path) -> Any:
     """What ranks tell each other."""
     doubled, ones = ranks.total([torch.tensor([1.0, ranks.index]), torch.ones(2, 1)])
@@ -125,6 +151,11 @@ def errors(ranks: Ranks, folder: Path) -> Any:
     def table() -> SensitivityTable:
         return score(nets.captured("mlp"), metric="sigma")
 
+    def other_length() -> None:
+        plan, data = BitPlan.uniform(nets.captured("mlp").table, 3), nets.loader("mlp", 3)
+        batches = data[ranks.index :]
+        finetune(nets.captured("mlp"), plan, batches, calibration=data, ranks=ranks)
+
     return [
         _raised(lambda: ranks.together(of(1, DataError("no samples")))),
         _raised(lambda: ranks.from_main(of(0, MissingExtraError("charts", "plots")))),
@@ -132,6 +163,7 @@ def errors(ranks: Ranks, folder: Path) -> Any:
         _raised(lambda: ranks.from_main(of(0, ValueError("a bug")))),
         _raised(other_data),
         _raised(other_folder),
+        _raised(other_length),
     ]
 
 
@@ -158,6 +190,7 @@ def main() -> None:
     folder, ranks = Path(sys.argv[1]), launched_ranks()
     torch.manual_seed(0)
     results = {name: work(ranks, folder) for name, work in SAME.items()}
+    results["training"] = training(ranks, folder)
     results["meetings"] = meetings(ranks, folder)
     results["errors"] = errors(ranks, folder)
     torch.save(results, folder / f"{ranks.index}.pt")

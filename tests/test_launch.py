@@ -64,6 +64,17 @@ def test_two_processes_make_what_one_makes(name: str, pair: Pair, tmp_path: Path
     assert same(pair.results[1][name], alone)
 
 
+def test_two_processes_train_as_one_does(pair: Pair, tmp_path: Path) -> None:
+    first, second = (result["training"] for result in pair.results)
+    assert same(first, second)
+    alone = shared_work.training(SINGLE, tmp_path)
+    start = shared_work.untrained().state()
+    assert not same(alone, start)
+    for name, value in alone.items():
+        # A gradient summed in another order differs in its last bits.
+        assert torch.allclose(first[name], value, rtol=1e-4, atol=1e-6), name
+
+
 def test_what_they_tell_each_other(pair: Pair) -> None:
     for index, result in enumerate(pair.results):
         assert result["meetings"] == {
@@ -77,7 +88,7 @@ def test_what_they_tell_each_other(pair: Pair) -> None:
 
 
 def test_an_error_of_one_is_an_error_of_all(pair: Pair) -> None:
-    typed, extra, bug, bug_of_main, data, folder = zip(
+    typed, extra, bug, bug_of_main, data, folder, length = zip(
         *(result["errors"] for result in pair.results), strict=True
     )
     assert set(typed) == {"DataError: no samples"}
@@ -92,6 +103,8 @@ def test_an_error_of_one_is_an_error_of_all(pair: Pair) -> None:
     assert folder[0] == folder[1]
     assert "process 1 does not find in" in folder[0]
     assert "give a folder that all machines share" in folder[0]
+    assert length[0] == length[1]
+    assert length[0].startswith("DataError: process 1 trains from another start, or on another")
 
 
 def test_a_process_that_is_gone_leaves_nobody_waiting(pair: Pair) -> None:

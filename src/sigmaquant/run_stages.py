@@ -213,9 +213,11 @@ class RunStages:
                 seed=seed,
                 # A checkpoint knows what it trains, but not on which data.
                 checkpoint=self.folder.path(f"finetune-{data[:12]}.partial"),
+                ranks=self.folder.ranks,
                 **options,
             ),
             form=self._quantized_form,
+            shared=True,
         )
 
     def lower(

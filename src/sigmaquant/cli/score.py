@@ -49,6 +49,7 @@ def score(
 
     Example: sigmaquant score network.pt2 --calibration calibration.npz
     """
+    from sigmaquant.launch import launched_ranks
     from sigmaquant.network import Network
     from sigmaquant.sensitivity import score as score_layers
     from sigmaquant.sensitivity.score import WITHOUT_DATA
@@ -59,7 +60,7 @@ def score(
         batch_size=batch_size,
         calibration_samples=calibration_samples,
     )
-    captured = Network.load(network)
+    captured, ranks = Network.load(network), launched_ranks()
     scores = score_layers(
         captured,
         None if metric == WITHOUT_DATA else calibration_batches(captured, data),
@@ -68,9 +69,12 @@ def score(
         activation_widths=_widths(activation_widths),
         seed=seed,
         checkpoint=out.with_name(f"{out.name}.partial"),
+        ranks=ranks,
     )
-    scores.save(out)
-    if json:
+    ranks.from_main(lambda: scores.save(out))
+    if ranks.index > 0:
+        pass  # the main process prints for all
+    elif json:
         print_line(scores.model_dump_json(indent=1))
     else:
         _print_scores(scores)

@@ -57,7 +57,7 @@ def samples_within(
 
 def parts_of(batch: Batch, samples: int | None) -> Iterator[tuple[Batch, float]]:
     """A batch in parts of at most so many samples, each with its share of the batch."""
-    size = len(batch) if samples is None else min(samples, len(batch))
+    size = max(1, len(batch)) if samples is None else samples
     for start in range(0, len(batch), size):
         part = samples_between(batch, start, start + size)
         yield part, len(part) / len(batch)

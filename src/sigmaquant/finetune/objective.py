@@ -16,6 +16,7 @@ from sigmaquant.finetune.recipe import Recipe
 from sigmaquant.network import Network
 from sigmaquant.network.runner import flatten, run_float
 from sigmaquant.quantized import QuantizedNetwork
+from sigmaquant.ranks import SINGLE, Ranks
 
 
 class Objective:
@@ -80,19 +81,29 @@ class HeldBack:
     Args:
         objective: of the training.
         batches: the samples.
+        ranks: share the batches.
     """
 
-    def __init__(self, objective: Objective, batches: Sequence[Batch]) -> None:
+    def __init__(
+        self, objective: Objective, batches: Sequence[Batch], ranks: Ranks = SINGLE
+    ) -> None:
         self._objective = objective
         self._batches = batches
-        self._references = [objective.reference(batch) for batch in batches]
+        self._ranks = ranks
+        self._own = batches[ranks.index :: ranks.count]
+        self._references = [objective.reference(batch) for batch in self._own]
 
     def loss(self) -> float:
         """The mean over the samples as the student stands; infinite where it is no number."""
-        with torch.no_grad():
-            losses = [
-                float(self._objective.judged(batch, reference)) * len(batch)
-                for batch, reference in zip(self._batches, self._references, strict=True)
-            ]
+        shares, count = self._ranks.together(self._own_losses), self._ranks.count
+        losses = [shares[i % count][i // count] for i in range(len(self._batches))]
         mean = sum(losses) / samples_of(self._batches)
         return mean if math.isfinite(mean) else math.inf
+
+    def _own_losses(self) -> list[float]:
+        """The sum over the samples of each batch of this rank."""
+        with torch.no_grad():
+            return [
+                float(self._objective.judged(batch, reference)) * len(batch)
+                for batch, reference in zip(self._own, self._references, strict=True)
+            ]

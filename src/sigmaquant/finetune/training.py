@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from sigmaquant.finetune.objective import HeldBack, Objective
 from sigmaquant.finetune.optimizer import relative_adam, set_rate
 from sigmaquant.finetune.precision import Precision
 from sigmaquant.finetune.recipe import Recipe
+from sigmaquant.finetune.sharing import own_part, sum_gradients
 from sigmaquant.network import Network
 from sigmaquant.progress import progress_bar
 from sigmaquant.quantized import QuantizedNetwork, quantize
+from sigmaquant.ranks import SINGLE, Ranks, differing_rank, only_main_logs
 from sigmaquant.units import parse_bytes
 
 _HELD_BACK = 512  # samples taken from the training data where no others are given
@@ -48,6 +51,7 @@ def finetune(
     memory: str | int | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
+    ranks: Ranks = SINGLE,
 ) -> QuantizedNetwork:
     """Train weights and step sizes under a plan, taught by the float network.
 
@@ -75,14 +79,18 @@ def finetune(
             fit. By default whole batches do.
         seed: of torch's generator, which the loader may use.
         checkpoint: a file in which the training state is kept after each epoch; removed at the end.
+        ranks: processes that share the work, each of which calls this with the same arguments (see
+            ``launched_ranks``). All iterate the loader and take their part of every batch; so it
+            has to give all of them the same batches.
 
     Raises:
         ConfigError: a setting out of range, a loss that is no scalar, or a memory that one sample
             does not fit into.
-        DataError: unusable data.
+        DataError: unusable data, or data that differ between processes.
         ArtifactError: the plan does not cover the network, the start was made under another plan,
             or the checkpoint is damaged.
         OutputError: the checkpoint cannot be written.
+        PeerError: another process ended.
         UnitError: the memory is no size.
     """
     recipe = Recipe(
@@ -101,12 +109,13 @@ def finetune(
     few = _held_back(network, train_loader, calibration)
     student = quantize(network, plan, few) if start is None else _copy_under(plan, start)
     held_back = few if validation is None else read_batches(validation, network)
-    training = _Training(network, student, recipe, loss, held_back)
+    training = _Training(network, student, recipe, loss, held_back, ranks)
     inputs = _digest(network, plan, student, recipe.digest_text(), loss_name(loss))
     path = None if checkpoint is None else Path(checkpoint)
-    training.run(train_loader, path, inputs)
+    with only_main_logs(ranks):
+        training.run(train_loader, path, inputs)
     if path is not None:
-        path.unlink(missing_ok=True)
+        ranks.from_main(partial(path.unlink, missing_ok=True))
     return student
 
 
@@ -146,6 +155,7 @@ class _Training:
         recipe: how to train.
         loss: the user's own, or None.
         held_back: what each epoch is judged by.
+        ranks: share the work.
     """
 
     def __init__(
@@ -155,19 +165,23 @@ class _Training:
         recipe: Recipe,
         loss: UserLoss | None,
         held_back: Sequence[Batch],
+        ranks: Ranks,
     ) -> None:
         self._network = network
         self._student = student
         self._recipe = recipe
         self._objective = Objective(network, student, recipe, loss)
-        self._held_back = HeldBack(self._objective, held_back)
+        self._held_back = HeldBack(self._objective, held_back, ranks)
         self._optimizer = relative_adam(student)
         self._average = WeightAverage(student)
         self._samples_at_once: int | None = None
+        self._ranks = ranks
 
     def run(self, loader: Iterable[Any], checkpoint: Path | None, inputs: str) -> None:
         """Train, and leave the student in its best state."""
-        state = load_state(checkpoint, inputs) or self._started(inputs)
+        _check_same_work(self._ranks, f"{inputs} {_length(loader)}")
+        kept = self._ranks.from_main(partial(load_state, checkpoint, inputs))
+        state = kept or self._started(inputs)
         self._student.restore(state.current)
         self._optimizer.load_state_dict(state.optimizer)
         self._average.load_state_dict(state.average)
@@ -177,7 +191,7 @@ class _Training:
                 raise DataError("the training loader gave no samples; can it be iterated twice?")
             state = self._judged(state)
             if checkpoint is not None:
-                state.save(checkpoint)
+                self._ranks.from_main(partial(state.save, checkpoint))
         self._student.restore(state.best)
 
     def _started(self, inputs: str) -> TrainingState:
@@ -209,14 +223,16 @@ class _Training:
         self._probe_memory(batch)
         self._optimizer.zero_grad(set_to_none=True)
         self._accumulate(batch)
+        sum_gradients(self._student, self._ranks)
         self._optimizer.step()
         self._student.raise_scales()
         self._average.update()
 
     def _accumulate(self, batch: Batch) -> None:
-        """Add the gradient of the mean over a batch."""
-        for part, share in parts_of(batch, self._samples_at_once):
-            (share * self._objective(part)).backward()
+        """Add the gradient of the mean over a batch, of this rank's samples alone."""
+        own, own_share = own_part(batch, self._ranks)
+        for part, share in parts_of(own, self._samples_at_once):
+            (own_share * share * self._objective(part)).backward()
 
     def _probe_memory(self, batch: Batch) -> None:
         memory = self._recipe.memory_bytes
@@ -244,6 +260,15 @@ class _Training:
             average=self._average.state_dict(),
             best=found if better else state.best,
             best_loss=loss if better else state.best_loss,
+        )
+
+
+def _check_same_work(ranks: Ranks, work: str) -> None:
+    other = differing_rank(ranks, work)
+    if other is not None:
+        raise DataError(
+            f"process {other} trains from another start, or on another number of batches, than "
+            "process 0; give all processes the same data, shuffled with a fixed seed"
         )
 
 

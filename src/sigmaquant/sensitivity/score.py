@@ -17,7 +17,7 @@ from sigmaquant.layers import ACTIVATION_WIDTHS
 from sigmaquant.network import Network
 from sigmaquant.progress import progress_bar
 from sigmaquant.quantized import check_rounding
-from sigmaquant.ranks import SINGLE, Ranks, differing_rank
+from sigmaquant.ranks import SINGLE, Ranks, differing_rank, only_main_logs
 from sigmaquant.scores import SensitivityTable
 from sigmaquant.sensitivity.accumulate import BatchRises, Sums, resume
 from sigmaquant.sensitivity.candidates import (
@@ -167,7 +167,8 @@ def _summed(work: _Work, sums: Sums, checkpoint: Path | None, ranks: Ranks) -> S
     of ranks have made is progress for any other.
     """
     rounds = range(sums.batches, len(work.batches), ranks.count)
-    with progress_bar("scoring", len(rounds) * len(work.candidates.weights)) as advance:
+    steps = len(rounds) * len(work.candidates.weights)
+    with only_main_logs(ranks), progress_bar("scoring", steps) as advance:
         for first in rounds:
             for part in ranks.together(partial(work.sums_of, first + ranks.index, advance)):
                 sums = sums if part is None else _checked(sums + part)

@@ -1,0 +1,68 @@
+"""``sigmaquant run`` in two processes, one of which is killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from sigmaquant.report import RunReport
+from tests.launching import launched
+
+LOADER = """
+import os
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+class Dying(DataLoader):
+    seen = 0
+
+    def __iter__(self):
+        for item in super().__iter__():
+            Dying.seen += 1
+            if os.environ["RANK"] == "1" and str(Dying.seen) == os.environ.get("DIES_AT"):
+                os._exit(9)
+            yield item
+
+def training():
+    data = np.load("training.npz")
+    samples = TensorDataset(torch.from_numpy(data["x"]), torch.from_numpy(data["y"]))
+    return Dying(samples, batch_size=16, shuffle=True)
+"""
+COMMAND = ("run", "run.toml", "--training", "loader.py:training", "--epochs", "2")
+
+
+def test_a_run_whose_process_was_killed_goes_on(
+    project: Path, sigmaquant: Any, monkeypatch: Any
+) -> None:
+    (project / "loader.py").write_text(LOADER)
+    module = ("-m", "sigmaquant", *COMMAND, "--out", "two")
+    main, other = launched(*module, environment={"DIES_AT": "7"})
+    assert other.code == 9
+    assert main.code == 1
+    assert "error: another process of this launch ended" in main.errors
+    assert list((project / "two").glob("finetune-*.partial"))
+
+    main, other = launched(*module)
+    assert (main.code, other.code) == (0, 0), (main.errors, other.errors)
+    assert "score: unchanged" in main.errors
+    assert "report: two/report.html" in main.printed
+    assert (other.printed, other.errors) == ("", "")
+
+    monkeypatch.setenv("RANK", "0")
+    alone = sigmaquant(*COMMAND, "--out", "one")
+    assert alone.code == 0, alone.err
+    for name in ("scores.json", "plan.json"):
+        assert (project / "two" / name).read_bytes() == (project / "one" / name).read_bytes()
+    for stage, tolerance in (("quantized", 0.0), ("finetuned", 1e-4)):
+        one, two = (
+            safetensors.torch.load_file(project / folder / f"{stage}.safetensors")
+            for folder in ("one", "two")
+        )
+        for name, value in one.items():
+            assert torch.allclose(value, two[name], rtol=tolerance, atol=tolerance / 100), name
+    reports = [RunReport.load(project / folder / "report.json") for folder in ("one", "two")]
+    assert reports[0].final_quality("accuracy") == reports[1].final_quality("accuracy")
