@@ -53,7 +53,10 @@ PLANS = {"int8": 8.0, "mixed 4.0": 4.0, "mixed 3.0": 3.0}
 """Mean bits of a weight by name."""
 
 PLANNED_FOR = "cortex-m4"
-"""Any device that stores every width packed gives the same plans; its scratch is the libraries'."""
+"""Any device that stores every width packed gives the same plans."""
+
+SCRATCH_BYTES = 64 * 576
+"""For the weights of any convolution of these networks, to unpack them first."""
 
 Array = npt.NDArray[Any]
 
@@ -127,12 +130,15 @@ class Library:
 
 
 def profile_at_once(core: str) -> DeviceProfile:
-    """The core's shipped profile, for memory that answers at once as the emulator's."""
+    """The core's shipped profile with that scratch, for memory that answers at once."""
     profile = load_profile(core)
     assert isinstance(profile.latency, CyclesModel), "these profiles are in cycles"
     at_once = WeightFetch(cycles_per_byte=0, source="the emulator", kind=Evidence.EMULATED)
     latency = profile.latency.model_copy(update={"weight_fetch": at_once})
-    return profile.model_copy(update={"latency": latency})
+    ram_bytes = profile.reserve.ram_bytes + SCRATCH_BYTES
+    scratch = {"ram_bytes": ram_bytes, "weight_scratch_bytes": SCRATCH_BYTES}
+    reserve = profile.reserve.model_copy(update=scratch)
+    return profile.model_copy(update={"latency": latency, "reserve": reserve})
 
 
 class EmulatedBench:
@@ -172,7 +178,7 @@ class EmulatedBench:
         (name,) = record.inputs
         inputs = {name: self._inputs.test.numpy()}
         folder = self._folder / plan_name.replace(" ", "_")
-        export_c(record, folder, inputs, load_profile(PLANNED_FOR).reserve.weight_scratch_bytes)
+        export_c(record, folder, inputs, SCRATCH_BYTES)
         return Library(folder, plan, inputs, run_reference(record, inputs))
 
     def row(self, plan_name: str, core: str, profile: DeviceProfile) -> BenchRow:

@@ -127,12 +127,12 @@ def test_the_page_shows_these_plans():
 
 def test_the_microcontroller_gets_its_time_from_4_bits_and_its_bytes_from_any():
     # Energy is time here. Only 2 and 4 bits are faster than 8 everywhere; the others, unpacked
-    # first, take as long.
+    # first, take as long where the scratch holds them.
     costs = cost_table(TABLE, load_profile("cortex-m4"))
     for name in CONV_NAMES:
         times = {bits: costs.choices[name][bits][8].latency_ms for bits in WIDTHS}
         assert max(times[2], times[4]) < 0.97 * times[8]
-        assert max(times.values()) < 1.06 * times[8]
+        assert (max(times.values()) < 1.06 * times[8]) == (name != "conv4")
     widths, _, _ = PLANS["cortex-m4"]
     assert {widths[name] for name in ("conv2", "conv3", "conv4")} == {4}
     # The linear layer is too small for its time to matter, and may have a slow width.
