@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sigmaquant.calibration import check_calibration
     from sigmaquant.calibration_check import CalibrationCheck
     from sigmaquant.devices import DeviceProfile, available_profiles, load_profile
+    from sigmaquant.divergence import Distillation
     from sigmaquant.errors import SigmaQuantError
     from sigmaquant.finetune import finetune
     from sigmaquant.launch import launched_ranks
@@ -40,6 +41,7 @@ __all__ = [
     "Budget",
     "CalibrationCheck",
     "DeviceProfile",
+    "Distillation",
     "LayerTable",
     "Network",
     "QuantizedNetwork",
@@ -70,6 +72,7 @@ _HOMES = {
     "calibration": ("check_calibration",),
     "calibration_check": ("CalibrationCheck",),
     "devices": ("DeviceProfile", "available_profiles", "load_profile"),
+    "divergence": ("Distillation",),
     "errors": ("SigmaQuantError",),
     "finetune": ("finetune",),
     "launch": ("launched_ranks",),
