@@ -16,6 +16,7 @@ SURFACE = {
     "Budget",
     "CalibrationCheck",
     "DeviceProfile",
+    "Distillation",
     "LayerTable",
     "Network",
     "QuantizedNetwork",

@@ -22,7 +22,14 @@ class Distillation:
 
     For networks whose outputs are not alike: of a detector's boxes only those count in which it
     sees something, and scores near 0 and 1 move less than their logits. The function is applied to
-    the float network's outputs too, and may take its weights from them.
+    the float network's outputs too, and may take its weights from them:
+
+    >>> def boxes_that_count(outputs, reference):
+    ...     boxes, scores = outputs
+    ...     return boxes * reference[1], scores
+    >>> loss = Distillation(boxes_that_count)  # for optimize(..., loss=loss)
+    >>> loss_name(loss)
+    'divergence of boxes_that_count'
 
     Attributes:
         view: differentiable; see ``View``.

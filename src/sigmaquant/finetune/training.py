@@ -69,7 +69,8 @@ def finetune(
         start: where to begin, left as it is; by default ``quantize`` on the calibration data.
         calibration: for the default start; by default the first training samples.
         validation: held-back data; by default the calibration data.
-        loss: the user's own, from outputs and target to a scalar, added to the distillation.
+        loss: the user's own, from outputs and target to a scalar, added to the distillation; or a
+            ``Distillation`` in its place.
         learning_rate: at the start of the schedule, relative to the size of each parameter.
         feature_weight: of the intermediate values that become integers, compared with the float
             network's; for deep networks and detectors. 0 leaves them out.

@@ -84,7 +84,7 @@ def score(
             each of them; "sigma" looks at the weights alone.
         rounding: how candidates are rounded: "compensated" or "nearest".
         loss: the user's own loss, from outputs and target to a scalar; by default the divergence
-            from the float network's outputs, which needs no labels.
+            from the float network's outputs, which needs no labels; or a ``Distillation``.
         activation_widths: score activations at these widths too, for devices that run several.
         seed: of every random draw.
         checkpoint: a file in which progress is kept, so that a killed run goes on; removed at the
