@@ -340,7 +340,7 @@ def test_memory_is_what_the_cost_table_promises(
     assert costs["flash_bytes"] <= manifest.table_bytes <= 1.03 * costs["flash_bytes"]
 
 
-OWN_STACK = "SigmaQuant's packed C kernels"
+OWN_STACK = "the C export:"
 OWN_PROFILES = [
     name for name in available_profiles() if sq.load_profile(name).stack.startswith(OWN_STACK)
 ]

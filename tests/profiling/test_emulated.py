@@ -147,7 +147,7 @@ def test_real_kernels_are_counted_the_same_in_every_run(cross_compiler: CrossCom
 
 
 def test_only_layers_that_were_unpacked_first_count_as_such(cross_compiler: CrossCompiler) -> None:
-    chains = [LayerChain(LayerKind.CONV, 16, 8, 7, size, 1) for size in (2, 8)]
+    chains = [LayerChain(LayerKind.CONV, 32, 8, 7, size, 1) for size in (2, 8)]
     few, many = (LayerCase(chain, unpacks_first=True) for chain in chains)
     assert set(emulated.layer_cycles([few, many], M4, cross_compiler)) == {many}
 
