@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 pytest.importorskip("ai_edge_litert")
 
 from ai_edge_litert import schema_py_generated as schema
 
+from sigmaquant.bitplan import BitPlan
 from sigmaquant.errors import OutputError, UnsupportedError
 from sigmaquant.export import export_tflite
 from sigmaquant.export.tflite.flatfile import read_metadata
@@ -24,6 +27,7 @@ from sigmaquant.export.tflite.model import (
 from sigmaquant.export.tflite.options import TfliteOptions
 from sigmaquant.export.tflite.runtime import LiteRtNetwork
 from sigmaquant.export.tflite.settle import settle
+from sigmaquant.lowering import lower
 from sigmaquant.lowering.program import (
     Encoding,
     FloatOperator,
@@ -33,6 +37,8 @@ from sigmaquant.lowering.program import (
     Value,
     Weights,
 )
+from sigmaquant.network import capture
+from sigmaquant.quantized import quantize
 
 Builder = Any
 FAST = TfliteOptions(variant="fast")
@@ -105,6 +111,31 @@ def test_convolutions(
     kind = "DEPTHWISE_CONV_2D" if options.get("groups") == 4 else "CONV_2D"
     version = 7 if stored == 4 else 6 if options.get("groups") == 2 else 3
     assert weight_types(content) == [(kind, version, stored)]
+
+
+class SwitchedOff(nn.Module):
+    """A channel without weights, but with a bias, as training leaves them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(8, 16, 1)
+        self.last = nn.Conv2d(16, 4, 1)
+        with torch.no_grad():
+            self.conv.weight[3] = 0
+            self.conv.bias[3] = 2.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.last(self.conv(x).clamp(0, 6))
+        return found
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_a_channel_that_is_switched_off_does_not_overflow(tmp_path: Path, bits: int) -> None:
+    x = torch.randn(4, 8, 5, 5, generator=torch.Generator().manual_seed(0))
+    network = capture(SwitchedOff().eval(), x)
+    program = lower(quantize(network, BitPlan.uniform(network.table, bits), [x]))
+    exported(program, {program.inputs[0]: x.numpy()}, tmp_path, variant="fast")
 
 
 @pytest.mark.parametrize("variant", ["small", "fast"])
