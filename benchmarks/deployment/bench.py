@@ -37,6 +37,7 @@ FLOAT_VARIANT = "fp32"
 VENDOR_VARIANT = "vendor int8"
 
 _SEED = 0
+_TIMING_SECONDS, _FEWEST_ROUNDS = 45, 3
 _FLOAT_BITS, _INT8_BITS = 32, 8
 
 Hits = npt.NDArray[np.bool_]
@@ -231,10 +232,12 @@ class DeployBench:
         return np.concatenate(found) == labels
 
     def _times_ms(self, target: Target, *runners: Runner) -> list[float]:
-        """Median time of one sample in each file, taking turns."""
+        """Median time of one sample in each file, taking turns; slow files take fewer."""
         sample = self._subject.test.inputs[: target.timed_samples]
         calls = [functools.partial(runner, sample) for runner in runners]
-        times = interleaved_ms(calls, warm_up=max(1, self._rounds // 10), rounds=self._rounds)
+        once_s = sum(interleaved_ms(calls, warm_up=0, rounds=1)) / 1e3
+        rounds = min(self._rounds, max(_FEWEST_ROUNDS, int(_TIMING_SECONDS / once_s)))
+        times = interleaved_ms(calls, warm_up=max(1, rounds // 10), rounds=rounds)
         return [time / len(sample) for time in times]
 
 
