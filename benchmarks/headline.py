@@ -23,8 +23,9 @@ import torch
 
 from benchmarks.arguments import names_of
 from benchmarks.assets import PROJECT_ROOT
-from benchmarks.digest.bench import FLOAT_VARIANT, VENDOR_VARIANT, Candidate, HeadlineBench
+from benchmarks.digest.bench import FLOAT_VARIANT, VENDOR_VARIANT, HeadlineBench
 from benchmarks.digest.subjects import SUBJECTS, Subject
+from benchmarks.measuring import Candidate
 from benchmarks.recording import Recorder, begin
 from benchmarks.results import RESULTS_FOLDER, BenchResult, BenchRow
 from sigmaquant.errors import SigmaQuantError

@@ -147,7 +147,7 @@ class FileMeter:
             VerificationError: the file does not compute what the integer reference computes.
         """
         watch = Stopwatch(candidate.seconds)
-        path = self._folder / f"{_file_stem(candidate.variant)}.onnx"
+        path = self._folder / f"{file_stem(candidate.variant)}.onnx"
         with watch.stage("lower"):
             program = lower(candidate.quantized)
         with watch.stage("export"):
@@ -186,5 +186,6 @@ class FileMeter:
         return top1_percent(path, self._data.inputs, self._data.labels, self._data.batch)
 
 
-def _file_stem(variant: str) -> str:
+def file_stem(variant: str) -> str:
+    """The name of a variant's file, without its ending."""
     return variant.replace(" + ", "_").replace(" ", "_").replace("/", "_of_")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from benchmarks.digest.reductions import Reductions
 from benchmarks.digest.subjects import Subject
+from benchmarks.measuring import Candidate, file_stem
 from benchmarks.onnx_files import write_float_onnx
 from benchmarks.results import BenchRow
 from benchmarks.stopwatch import Stopwatch
@@ -22,7 +22,7 @@ from sigmaquant.export.onnx.runtime import OnnxRuntimeNetwork
 from sigmaquant.finetune import finetune
 from sigmaquant.lowering import lower
 from sigmaquant.network import Network, capture
-from sigmaquant.quantized import QuantizedNetwork, quantize
+from sigmaquant.quantized import quantize
 from sigmaquant.search import search
 from sigmaquant.sensitivity import SensitivityTable, score
 
@@ -30,21 +30,6 @@ FLOAT_VARIANT, VENDOR_VARIANT = "fp32", "vendor int8"
 
 _FLOAT_BITS, _INT8_BITS = 32, 8
 _SEED = 0
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A quantized network to be exported and measured.
-
-    Attributes:
-        variant: the row's name.
-        quantized: the network.
-        seconds: of the stages that made it.
-    """
-
-    variant: str
-    quantized: QuantizedNetwork
-    seconds: dict[str, float]
 
 
 class HeadlineBench:
@@ -158,7 +143,7 @@ class HeadlineBench:
         """
         test, plan = self.subject.test, candidate.quantized.plan
         watch = Stopwatch(candidate.seconds)
-        path = self._folder / f"{_file_stem(candidate.variant)}.onnx"
+        path = self._folder / f"{file_stem(candidate.variant)}.onnx"
         with watch.stage("lower"):
             program = lower(candidate.quantized)
         with watch.stage("export"):
@@ -184,7 +169,7 @@ class HeadlineBench:
         )
 
     def _rounded(
-        self, variant: str, plan: BitPlan, rounding: str, seconds: dict[str, float]
+        self, variant: str, plan: BitPlan, rounding: str, seconds: Mapping[str, float]
     ) -> Candidate:
         watch = Stopwatch(seconds)
         with watch.stage("quantize"):
@@ -200,7 +185,3 @@ class HeadlineBench:
         starts: Sequence[int] = range(0, len(test.inputs), test.batch)
         found = [test.output(session(test.inputs[start : start + test.batch])) for start in starts]
         return test.worth(np.concatenate(found))
-
-
-def _file_stem(variant: str) -> str:
-    return variant.replace(" + ", "_").replace(" ", "_").replace("/", "_of_")
