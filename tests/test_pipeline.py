@@ -35,7 +35,7 @@ from sigmaquant.errors import (
 from sigmaquant.report import RunReport, guarantees
 from sigmaquant.search import Solution
 
-BUDGET = sq.Budget(flash="660 B", ram="64 KiB")
+BUDGET = sq.Budget(flash="660 B", ram="16 KiB")
 TIGHT = sq.Budget(flash="620 B")
 
 

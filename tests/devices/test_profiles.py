@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sigmaquant.devices import Evidence, available_profiles, load_profile, width_digests
@@ -97,11 +99,13 @@ def test_a_calibration_scales_the_digest_and_weakens_its_marks():
 
 @pytest.mark.parametrize(
     ("name", "measured_pj"),
-    [("cortex-m4", 553), ("cortex-m7", 407)],
+    [("prototype_cortex_m4", 553), ("prototype_cortex_m7", 407)],
 )
-def test_energy_of_a_mac_alone_is_most_of_the_boards_own(name, measured_pj):
-    # MLPerf Tiny ResNet-8 at 8 bits, whole network: gathering and requantization are apart here.
-    assert 0.6 * measured_pj < conv_cells(name)[8].pj_per_mac.value < measured_pj
+def test_energy_of_a_mac_is_near_the_boards_own(name, measured_pj):
+    # MLPerf Tiny ResNet-8 at 8 bits, whole network. The M7 kernels are faster than the board's
+    # stack a MAC because gathering and requantization are counted apart.
+    profile = Path(__file__).parents[2] / "benchmarks" / "data" / f"{name}.toml"
+    assert conv_cells(profile)[8].pj_per_mac.value == pytest.approx(measured_pj, rel=0.15)
 
 
 def test_microcontroller_time_is_not_monotone_in_bits():
