@@ -22,9 +22,9 @@ from sigmaquant.costs import CostTable, cost_table
 from sigmaquant.devices import load_profile
 from sigmaquant.errors import InfeasibleError
 from sigmaquant.export.formats import FORMATS, Runner
+from sigmaquant.export.heads import with_integer_heads
 from sigmaquant.export.onnx.model import write_onnx
 from sigmaquant.export.onnx.runtime import OnnxRuntimeNetwork
-from sigmaquant.export.tflite.settle import settle
 from sigmaquant.export.verification import Verification
 from sigmaquant.lowering import IntegerProgram, lower
 from sigmaquant.network import Network, capture
@@ -217,7 +217,7 @@ class DeployBench:
         """Of the integer reference of the file: ONNX Runtime's results are equal to its."""
         program, path = self._program(plan), self._folder / "reference.onnx"
         if FORMATS[target.file_format].needs_data:
-            program = settle(program, self._verified(program))
+            program = with_integer_heads(program, self._verified(program))
         write_onnx(program, path)
         return self._hits(OnnxRuntimeNetwork(path))
 

@@ -34,6 +34,7 @@ from sigmaquant.lowering.program import (
     Value,
     Weights,
 )
+from sigmaquant.quantizers import level_bounds
 
 FRACTION_BITS = 14
 
@@ -122,9 +123,9 @@ class ProgramBuilder:
         return self.append(Dequantize, (source,), self.shape(source), None)
 
     def weights(self, shape: tuple[int, ...], bits: int) -> Weights:
-        half = 2 ** (bits - 1)
-        values = self.random.integers(-half, half, shape).astype(np.int8)
-        gain = 1 / (half * math.sqrt(math.prod(shape[1:])))
+        low, high = level_bounds(bits)
+        values = self.random.integers(low, high, shape, endpoint=True).astype(np.int8)
+        gain = 1 / ((high + 1) * math.sqrt(math.prod(shape[1:])))
         scales = (gain * self.random.uniform(0.5, 1.5, shape[0])).astype(np.float32)
         return Weights(f"layer{len(self.operators)}", bits, values, scales)
 

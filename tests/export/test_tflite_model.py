@@ -17,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.errors import OutputError, UnsupportedError
 from sigmaquant.export import export_tflite
+from sigmaquant.export.heads import with_integer_heads
 from sigmaquant.export.tflite.flatfile import read_metadata
 from sigmaquant.export.tflite.model import (
     METADATA_LAYOUTS,
@@ -26,7 +27,6 @@ from sigmaquant.export.tflite.model import (
 )
 from sigmaquant.export.tflite.options import TfliteOptions
 from sigmaquant.export.tflite.runtime import LiteRtNetwork
-from sigmaquant.export.tflite.settle import settle
 from sigmaquant.lowering import lower
 from sigmaquant.lowering.program import (
     Encoding,
@@ -307,7 +307,7 @@ def test_the_model_says_what_it_is(builder: Builder) -> None:
 
 
 def test_the_same_program_gives_the_same_bytes(random_case: Callable[[int], Any]) -> None:
-    programs = [settle(*random_case(5)) for _ in range(2)]
+    programs = [with_integer_heads(*random_case(5)) for _ in range(2)]
     assert build_model(programs[0]).content() == build_model(programs[1]).content()
 
 
@@ -324,6 +324,15 @@ def changed(program: IntegerProgram, **fields: Any) -> IntegerProgram:
     return dataclasses.replace(
         program, operators=(first, dataclasses.replace(second, **fields), *rest)
     )
+
+
+def test_the_lowest_int8_is_refused_as_a_weight(convolution: IntegerProgram) -> None:
+    weights = convolution.weights[0]
+    values = weights.values.copy()
+    values[0, 0, 0, 0] = -128
+    program = changed(convolution, weights=dataclasses.replace(weights, values=values))
+    with pytest.raises(UnsupportedError, match=r"^block\.convolution1: a weight of -128; .* anew"):
+        build_model(program)
 
 
 def test_widths_beyond_eight_bits_are_refused(convolution: IntegerProgram) -> None:

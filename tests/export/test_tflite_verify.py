@@ -10,11 +10,11 @@ pytest.importorskip("ai_edge_litert")
 
 from sigmaquant.errors import ArtifactError, DataError, MissingExtraError, VerificationError
 from sigmaquant.export import export_tflite
+from sigmaquant.export.heads import with_integer_heads
 from sigmaquant.export.tflite import layers, verify
 from sigmaquant.export.tflite.model import build_model, write_tflite
 from sigmaquant.export.tflite.options import TfliteOptions
 from sigmaquant.export.tflite.runtime import LiteRtNetwork
-from sigmaquant.export.tflite.settle import settle
 from sigmaquant.export.tflite.verify import verify_tflite
 from sigmaquant.lowering.program import Encoding, IntegerProgram, Value
 from sigmaquant.lowering.reference import run_reference
@@ -66,7 +66,7 @@ def test_a_changed_weight_is_found_in_its_layer(
     program: IntegerProgram, build: Builder, tmp_path: Path, index: int
 ) -> None:
     inputs = build.batch()
-    settled = settle(program, inputs)
+    settled = with_integer_heads(program, inputs)
     weights = settled.operators[index].weights
     changed = dataclasses.replace(weights, values=weights.values[::-1].copy())
     model = build_model(with_operator(settled, index, weights=changed))
@@ -80,7 +80,7 @@ def test_a_file_that_is_not_the_model_is_found(
     program: IntegerProgram, build: Builder, tmp_path: Path
 ) -> None:
     inputs = build.batch()
-    settled = settle(program, inputs)
+    settled = with_integer_heads(program, inputs)
     write_tflite(
         build_model(with_operator(settled, 1, bias=settled.operators[1].bias + 99)),
         tmp_path / "net.tflite",
@@ -146,7 +146,7 @@ def test_the_network_is_called_with_arrays_of_any_batch_size(
     program: IntegerProgram, build: Builder, tmp_path: Path
 ) -> None:
     inputs = build.batch(4)
-    settled = settle(program, inputs)
+    settled = with_integer_heads(program, inputs)
     (expected,) = run_reference(settled, inputs).values()
     content = build_model(settled, TfliteOptions(interface="uint8")).content()
     network = LiteRtNetwork(content)
@@ -162,7 +162,7 @@ def test_inputs_that_do_not_fit_are_data_errors(
 ) -> None:
     with pytest.raises(DataError, match="no data for the inputs"):
         export_tflite(program, tmp_path / "net.tflite", {})
-    network = LiteRtNetwork(build_model(settle(program, build.batch())).content())
+    network = LiteRtNetwork(build_model(with_integer_heads(program, build.batch())).content())
     with pytest.raises(DataError, match=r"cannot run on inputs .*\(1, 4, 9, 9\)"):
         network.run({"x0": np.zeros((1, 4, 9, 9))})
     with pytest.raises(DataError, match="cannot run on inputs"):

@@ -14,12 +14,12 @@ from sigmaquant.errors import (
 )
 from sigmaquant.export import export_tflm
 from sigmaquant.export.formats import FORMATS, FormatOptions
+from sigmaquant.export.heads import with_integer_heads
 from sigmaquant.export.tflite import layers, verify_micro
 from sigmaquant.export.tflite.flatfile import operator_counts
 from sigmaquant.export.tflite.micro import MicroNetwork, micro_content
 from sigmaquant.export.tflite.model import build_model
 from sigmaquant.export.tflite.options import MicroOptions, TfliteOptions
-from sigmaquant.export.tflite.settle import settle
 from sigmaquant.export.tflite.verify_micro import verify_tflm
 from sigmaquant.lowering import lower
 from sigmaquant.lowering.program import IntegerProgram
@@ -89,7 +89,7 @@ def test_tables_are_used_only_where_the_file_gets_smaller(
 ) -> None:
     value = build.quantize(build.input((channels, 4, 4)))
     value = build.convolution(value, channels, bits=bits)
-    settled = settle(build.program(build.dequantize(value)), build.batch())
+    settled = with_integer_heads(build.program(build.dequantize(value)), build.batch())
     with_rule = micro_content(build_model(settled, MicroOptions()))
     monkeypatch.setattr(layers, "is_worth_a_table", lambda *_, **__: False)
     without = micro_content(build_model(settled, MicroOptions()))
@@ -118,7 +118,7 @@ def test_every_interface_runs(
     path = tmp_path / FORMATS["tflm"].file
     FORMATS["tflm"].export(program, path, inputs, options)
     (actual,) = FORMATS["tflm"].open(path)(*inputs.values())
-    settled = settle(program, inputs)
+    settled = with_integer_heads(program, inputs)
     (expected,) = run_reference(settled, inputs).values()
     encoding = settled.values[f"{program.outputs[0]}/quantized"].encoding
     assert encoding is not None
@@ -138,7 +138,7 @@ def test_what_the_runtime_refuses_fails_the_export(
     program: IntegerProgram, build: Builder, tmp_path: Path
 ) -> None:
     inputs = build.batch()
-    settled = settle(program, inputs)
+    settled = with_integer_heads(program, inputs)
     model = build_model(settled, TfliteOptions(variant="small"))  # int4 FULLY_CONNECTED
     (tmp_path / "net.tflite").write_bytes(model.content())
     with pytest.raises(VerificationError, match="the exported file cannot be used"):

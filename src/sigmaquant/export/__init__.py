@@ -115,7 +115,7 @@ def export_tflite(
         program: what to export.
         path: the file; it appears only after it has passed.
         verify_inputs: (batch, *shape) float32 for each input of the program. Their results also
-            give the range of layers with float results (see ``export.tflite.settle``), so they
+            give the range of layers with float results (see ``export.heads``), so they
             have to be real data.
         options: what the file shall look like.
 
@@ -125,11 +125,11 @@ def export_tflite(
         OutputError: the folder cannot be written.
         MissingExtraError: ai-edge-litert is not installed.
     """
+    from sigmaquant.export.heads import with_integer_heads
     from sigmaquant.export.tflite.model import build_model, write_tflite
-    from sigmaquant.export.tflite.settle import settle
     from sigmaquant.export.tflite.verify import verify_tflite
 
-    settled = settle(program, verify_inputs)
+    settled = with_integer_heads(program, verify_inputs)
     model = build_model(settled, options)
     with written_atomically(path) as temporary:
         write_tflite(model, temporary)
@@ -157,13 +157,13 @@ def export_tflm(
         OutputError: the folder cannot be written.
         MissingExtraError: tflite-micro or ai-edge-litert is not installed.
     """
+    from sigmaquant.export.heads import with_integer_heads
     from sigmaquant.export.tflite.micro import micro_content
     from sigmaquant.export.tflite.model import build_model
     from sigmaquant.export.tflite.options import MicroOptions
-    from sigmaquant.export.tflite.settle import settle
     from sigmaquant.export.tflite.verify_micro import verify_tflm
 
-    settled = settle(program, verify_inputs)
+    settled = with_integer_heads(program, verify_inputs)
     model = build_model(settled, options or MicroOptions())
     with written_atomically(path) as temporary:
         temporary.write_bytes(micro_content(model))

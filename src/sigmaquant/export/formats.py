@@ -200,11 +200,11 @@ def _export_tflite(
 
 
 def _check_tflite(program: IntegerProgram, inputs: Arrays, options: FormatOptions) -> None:
+    from sigmaquant.export.heads import with_integer_heads
     from sigmaquant.export.tflite.model import build_model
-    from sigmaquant.export.tflite.settle import settle
     from sigmaquant.export.tflite.verify import verify_tflite  # noqa: F401  (needs LiteRT)
 
-    build_model(settle(program, inputs), options.tflite)
+    build_model(with_integer_heads(program, inputs), options.tflite)
 
 
 def _open_tflite(path: Path) -> Runner:
@@ -220,11 +220,11 @@ def _export_tflm(
 
 
 def _check_tflm(program: IntegerProgram, inputs: Arrays, options: FormatOptions) -> None:
+    from sigmaquant.export.heads import with_integer_heads
     from sigmaquant.export.tflite.model import build_model
-    from sigmaquant.export.tflite.settle import settle
     from sigmaquant.export.tflite.verify_micro import verify_tflm  # noqa: F401  (needs the extra)
 
-    build_model(settle(program, inputs), options.tflm)
+    build_model(with_integer_heads(program, inputs), options.tflm)
 
 
 def _open_tflm(path: Path) -> Runner:

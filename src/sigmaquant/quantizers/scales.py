@@ -10,6 +10,7 @@ from sigmaquant.quantizers.affine import SMALLEST_SCALE
 # Half of what an int32 accumulator holds; the rest is for products and the correction. And a 16th
 # of that: LiteRT's fast kernels for 4 bits accumulate 16 times the products, and overflow.
 _LARGEST_BIAS = 2.0**26
+_RESTRICTED_BITS = 8
 _SHRINKS = 60
 _SMALLEST_SHRINK = 0.3
 
@@ -17,10 +18,14 @@ _SMALLEST_SHRINK = 0.3
 def level_bounds(bits: int) -> tuple[int, int]:
     """Lowest and highest integer of a signed weight.
 
+    8 bits leave out -128, as TensorFlow Lite's quantization specification does: kernels for ARM add
+    two products in int16, which -128 * -128 twice would overflow. Fewer bits use every level.
+
     >>> level_bounds(8), level_bounds(2)
-    ((-128, 127), (-2, 1))
+    ((-127, 127), (-2, 1))
     """
-    return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    highest = 2 ** (bits - 1) - 1
+    return (-highest if bits == _RESTRICTED_BITS else -highest - 1), highest
 
 
 def weight_scales(rows: Tensor, bits: int, importance: Tensor | None = None) -> Tensor:

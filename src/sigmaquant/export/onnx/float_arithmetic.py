@@ -80,12 +80,33 @@ def _elu(call: Call) -> None:
     call.result("Elu", call.input(), alpha=float(call.argument(1, "alpha", 1.0)))
 
 
+def _mish(call: Call) -> None:
+    """``x tanh(softplus(x))``, Misra 2019, eq. 1; ONNX has it since opset 18."""
+    gate = call.add("Tanh", call.add("Softplus", call.input()))
+    call.result("Mul", call.input(), gate)
+
+
+def _prelu(call: Call) -> None:
+    """One slope for all values, or one for each channel."""
+    behind = [1] * (len(call.source().shape) - 1)
+    slope = np.asarray(call.argument(1, "weight"), np.float32)
+    call.result("PRelu", call.input(), call.graph.constant(slope.reshape(-1, *behind)))
+
+
 def _clamp(call: Call) -> None:
     _limit(call, call.argument(1, "min"), call.argument(2, "max"))
 
 
 def _hardtanh(call: Call) -> None:
     _limit(call, call.argument(1, "min_val", -1.0), call.argument(2, "max_val", 1.0))
+
+
+def _clamp_min(call: Call) -> None:
+    _limit(call, call.argument(1, "min"), None)
+
+
+def _clamp_max(call: Call) -> None:
+    _limit(call, None, call.argument(1, "max"))
 
 
 def _relu6(call: Call) -> None:
@@ -217,6 +238,8 @@ WRITERS: dict[str, Callable[[Call], None]] = {
     "neg.default": _plain("Neg"),
     "abs.default": _plain("Abs"),
     "erf.default": _plain("Erf"),
+    "ceil.default": _plain("Ceil"),
+    "floor.default": _plain("Floor"),
     "reciprocal.default": _plain("Reciprocal"),
     "softplus.default": _softplus,
     "add.Tensor": _sum_of_two("Add"),
@@ -240,7 +263,11 @@ WRITERS: dict[str, Callable[[Call], None]] = {
     "hardsigmoid.default": _hardsigmoid,
     "leaky_relu.default": _leaky_relu,
     "elu.default": _elu,
+    "mish.default": _mish,
+    "prelu.default": _prelu,
     "clamp.default": _clamp,
+    "clamp_min.default": _clamp_min,
+    "clamp_max.default": _clamp_max,
     "hardtanh.default": _hardtanh,
     "relu6.default": _relu6,
     "softmax.int": _softmax,

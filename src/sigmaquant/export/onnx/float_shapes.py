@@ -43,6 +43,21 @@ def _slice(call: Call) -> None:
     call.result("Slice", call.input(), *(call.graph.integers(number) for number in numbers))
 
 
+def _flip(call: Call) -> None:
+    axes = [call.axis(d) for d in call.argument(1, "dims")]
+    count, backwards = len(axes), np.iinfo(np.int64).min
+    numbers = ([-1] * count, [backwards] * count, axes, [-1] * count)
+    call.result("Slice", call.input(), *(call.graph.integers(*each) for each in numbers))
+
+
+def _index_select(call: Call) -> None:
+    places = call.argument(2, "index")
+    if not isinstance(places, np.ndarray):
+        call.refuse("at places that are computed")
+    index = call.graph.integers(*places.tolist())
+    call.result("Gather", call.input(), index, axis=call.axis(call.argument(1, "dim")))
+
+
 def _select(call: Call) -> None:
     index = call.graph.constant(np.int64(call.argument(2, "index")))
     call.result("Gather", call.input(), index, axis=call.axis(call.argument(1, "dim")))
@@ -54,25 +69,29 @@ def _concat(call: Call) -> None:
     call.result("Concat", *tensors, axis=call.axis(call.argument(1, "dim", 0), rank))
 
 
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+
+
 def _constant_pad(call: Call) -> None:
     _pad(call, call.argument(2, "value", 0.0))
 
 
 def _any_pad(call: Call) -> None:
     mode = call.argument(2, "mode", "constant")
-    if mode != "constant":
+    if mode not in _PAD_MODES:
         call.refuse(f"in mode {mode!r}")
-    _pad(call, call.argument(3, "value"))
+    _pad(call, call.argument(3, "value"), _PAD_MODES[mode])
 
 
-def _pad(call: Call, value: float | None) -> None:
+def _pad(call: Call, value: float | None, mode: str = "constant") -> None:
     """ATen counts from the last dimension, in pairs; ONNX gives all begins, then all ends."""
     sides = call.argument(1, "pad")
     rank = 1 + len(call.source().shape)
     pairs = [(sides[2 * i], sides[2 * i + 1]) for i in range(len(sides) // 2)]
     whole = [*[(0, 0)] * (rank - len(pairs)), *reversed(pairs)]
     pads = call.graph.integers(*begins_then_ends(whole))
-    call.result("Pad", call.input(), pads, call.graph.scalar(value or 0.0))
+    fill = [call.graph.scalar(value or 0.0)] if mode == "constant" else []
+    call.result("Pad", call.input(), pads, *fill, mode=mode)
 
 
 WRITERS: dict[str, Callable[[Call], None]] = {
@@ -88,6 +107,8 @@ WRITERS: dict[str, Callable[[Call], None]] = {
     "permute.default": _permute,
     "transpose.int": _transpose,
     "slice.Tensor": _slice,
+    "flip.default": _flip,
+    "index_select.default": _index_select,
     "select.int": _select,
     "cat.default": _concat,
     "constant_pad_nd.default": _constant_pad,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sigmaquant.export.onnx.float_call import Call
+from sigmaquant.lowering.aten import run_float_operator
 
 
 def _linear(call: Call) -> None:
@@ -97,17 +98,40 @@ def _spread(numbers: int | Sequence[int], rank: int) -> list[int]:
 
 
 def _upsample_nearest(call: Call) -> None:
-    """Whole factors only: elsewhere the nearest pixel hangs on the runtime's rounding."""
+    """Whole factors as ``Resize``; elsewhere the nearest pixel hangs on the runtime's rounding."""
     inside, outside = call.source().shape[1:], call.output.shape[1:]
-    if any(o % i for i, o in zip(inside, outside, strict=True)):
-        call.refuse(f"from {inside} to {outside}, which is not a whole factor")
-    _resize(call, mode="nearest", coordinates="asymmetric", nearest_mode="floor")
+    if all(o % i == 0 for i, o in zip(inside, outside, strict=True)):
+        _resize(call, mode="nearest", coordinates="asymmetric", nearest_mode="floor")
+        return
+    *first, last = range(len(inside))
+    picked = call.input()
+    for dim in first:
+        picked = call.add("Gather", picked, _nearest_places(call, dim), axis=2 + dim)
+    call.result("Gather", picked, _nearest_places(call, last), axis=2 + last)
 
 
-def _upsample_bilinear(call: Call) -> None:
-    align_corners = call.argument(2, "align_corners", False)
-    coordinates = "align_corners" if align_corners else "pytorch_half_pixel"
-    _resize(call, mode="linear", coordinates=coordinates)
+def _nearest_places(call: Call, dim: int) -> str:
+    """The pixel that each one of the result copies along a dimension: PyTorch's own choice."""
+    inside = call.source().shape[1:]
+    line = np.arange(inside[dim], dtype=np.float32).reshape(-1, *[1] * (len(inside) - 1 - dim))
+    places = run_float_operator(call.operator, [np.broadcast_to(line, (1, 1, *inside))])
+    along = np.moveaxis(places[0, 0], dim, 0).reshape(call.output.shape[1 + dim], -1)[:, 0]
+    return call.graph.integers(*along.astype(int).tolist())
+
+
+def _upsample(mode: str, **attributes: Any) -> Callable[[Call], None]:
+    def write(call: Call) -> None:
+        align_corners = call.argument(2, "align_corners", False)
+        coordinates = "align_corners" if align_corners else "pytorch_half_pixel"
+        _resize(call, mode=mode, coordinates=coordinates, **attributes)
+
+    return write
+
+
+_PYTORCH_SHARPNESS = -0.75
+"""The a of Keys 1981, eq. 4, in PyTorch's cubic interpolation."""
+_upsample_linear = _upsample("linear")
+_upsample_cubic = _upsample("cubic", cubic_coeff_a=_PYTORCH_SHARPNESS)
 
 
 def _resize(call: Call, mode: str, coordinates: str, **attributes: Any) -> None:
@@ -136,17 +160,27 @@ def _factor(inside: int, outside: int) -> np.float32:
 WRITERS: dict[str, Callable[[Call], None]] = {
     "adaptive_avg_pool1d.default": _adaptive_average,
     "adaptive_avg_pool2d.default": _adaptive_average,
+    "adaptive_avg_pool3d.default": _adaptive_average,
     "avg_pool1d.default": _average_pool,
     "avg_pool2d.default": _average_pool,
+    "avg_pool3d.default": _average_pool,
     "max_pool1d.default": _max_pool,
     "max_pool2d.default": _max_pool,
+    "max_pool3d.default": _max_pool,
+    "upsample_nearest1d.vec": _upsample_nearest,
     "upsample_nearest2d.default": _upsample_nearest,
     "upsample_nearest2d.vec": _upsample_nearest,
-    "upsample_bilinear2d.default": _upsample_bilinear,
-    "upsample_bilinear2d.vec": _upsample_bilinear,
+    "upsample_nearest3d.vec": _upsample_nearest,
+    "upsample_linear1d.vec": _upsample_linear,
+    "upsample_bilinear2d.default": _upsample_linear,
+    "upsample_bilinear2d.vec": _upsample_linear,
+    "upsample_trilinear3d.vec": _upsample_linear,
+    "upsample_bicubic2d.vec": _upsample_cubic,
     "linear.default": _linear,
     "conv1d.default": _convolution,
     "conv2d.default": _convolution,
+    "conv3d.default": _convolution,
     "conv_transpose1d.default": _transposed_convolution,
     "conv_transpose2d.input": _transposed_convolution,
+    "conv_transpose3d.input": _transposed_convolution,
 }

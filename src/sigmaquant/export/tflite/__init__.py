@@ -5,7 +5,6 @@ by name before anything is written; what they run otherwise than documented was 
 is kept out (``storage``, ``tolerances``).
 
 - ``options``: what the file shall look like.
-- ``settle``: a program that leaves nothing open for TensorFlow Lite: integer results everywhere.
 - ``storage``: in how many bits weights are stored, for which kernel.
 - ``packing``: integers of 8, 4 and 2 bits in bytes.
 - ``layout``: where the dimensions of a value are stored.

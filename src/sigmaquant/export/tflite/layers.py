@@ -15,6 +15,8 @@ from sigmaquant.lowering.program import Convolution, Int8Array, Linear
 
 _DIMENSIONS = (1, 2)
 _PLAIN_BITS = 8
+LOWEST_WEIGHT = -127
+"""Of 8 bits: kernels for ARM add two products in int16, which -128 * -128 twice would overflow."""
 
 
 def write_convolution(sheet: Sheet, operator: Convolution) -> None:
@@ -70,7 +72,7 @@ def write_linear(sheet: Sheet, operator: Linear) -> None:
     if sheet.value(operator.output).encoding is None:
         raise UnsupportedError(
             f"{operator.name}: a quantized layer with a float output; TensorFlow Lite needs its "
-            "range (see export.tflite.settle)"
+            "range (see export.heads)"
         )
     layout, rank = sheet.layout(source), len(sheet.value(source).shape)
     if layout.axes[-1] != rank - 1:
@@ -96,6 +98,11 @@ def _parameters(
     The bias carries its scales too, although they are products: without them XNNPACK leaves the
     layer to the built-in kernels.
     """
+    if values.min() < LOWEST_WEIGHT:
+        raise UnsupportedError(
+            f"{operator.name}: a weight of {values.min()}; TensorFlow Lite's kernels take "
+            f"{LOWEST_WEIGHT} to 127: quantize the network anew, which keeps to that"
+        )
     scales = operator.weights.scales
     real = Quantization(tuple(scales.tolist()), axis=axis)
     sums = accumulator_scale(sheet.encoding(operator.inputs[0]).scale, scales)

@@ -78,7 +78,7 @@ def build_model(
     """The program as a TensorFlow Lite model of batch size 1, which the runtime can resize.
 
     Args:
-        program: settled (see ``settle``).
+        program: with integer heads (see ``export.heads``).
         options: what the file shall look like.
 
     Raises:

@@ -101,7 +101,7 @@ class SlopedRelu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape, kept."""
-        return torch.where(x < 0, x * self.slope, x)
+        return torch.relu(x) - self.slope * torch.relu(-x)
 
 
 class HardSigmoid(nn.Module):

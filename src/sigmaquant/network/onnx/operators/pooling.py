@@ -21,11 +21,6 @@ _GLOBAL_AVERAGES: dict[int, Any] = {
     2: nn.AdaptiveAvgPool2d,
     3: nn.AdaptiveAvgPool3d,
 }
-_GLOBAL_MAXIMA: dict[int, Any] = {
-    1: nn.AdaptiveMaxPool1d,
-    2: nn.AdaptiveMaxPool2d,
-    3: nn.AdaptiveMaxPool3d,
-}
 
 
 def _max_pool(call: Call) -> Step:
@@ -137,7 +132,8 @@ def _global_average(call: Call) -> Step:
 
 
 def _global_maximum(call: Call) -> Step:
-    return Step(_GLOBAL_MAXIMA[call.spatial_rank()](1))
+    rank = call.spatial_rank()
+    return Step(_MAX_POOLS[rank](tuple(call.fixed(2 + dim) for dim in range(rank))))
 
 
 BUILDERS: dict[str, Builder] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -265,10 +266,10 @@ class Weighted(nn.Module):
         """Any shape with as many elements along the axis as were planned for."""
         behind = [1] * (x.dim() - self.axis - 1)
         parts = [
-            x.index_select(self.axis, indices) * weights.reshape(-1, *behind)
-            for indices, weights in zip(self.indices, self.weights, strict=True)
+            x.index_select(self.axis, self.indices[tap]) * self.weights[tap].reshape(-1, *behind)
+            for tap in range(len(self.indices))
         ]
-        return torch.stack(parts).sum(0)
+        return functools.reduce(torch.add, parts)
 
 
 BUILDERS: dict[str, Builder] = {"Pad": _pad, "Resize": _resize}

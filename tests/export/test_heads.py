@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from sigmaquant.errors import DataError
-from sigmaquant.export.heads import HEAD_MARGIN
-from sigmaquant.export.tflite.settle import settle
+from sigmaquant.export.heads import HEAD_MARGIN, with_integer_heads
 from sigmaquant.lowering.program import Dequantize, Linear
 from sigmaquant.lowering.reference import run_reference
 
@@ -18,7 +17,7 @@ def test_a_float_head_becomes_integers_that_cover_its_results(builder: Builder) 
     value = build.quantize(build.input((6,)))
     program = build.program(build.linear(value, 5, bits=4, to_float=True))
     inputs = build.batch(40)
-    settled = settle(program, inputs)
+    settled = with_integer_heads(program, inputs)
     head, dequantize = settled.operators[-2:]
     assert isinstance(head, Linear)
     assert isinstance(dequantize, Dequantize)
@@ -44,35 +43,22 @@ def test_heads_of_one_sign_keep_zero_in_their_range(
     bias = np.full(5, 100 * sign, np.int32)
     build.operators[-1] = dataclasses.replace(operator, weights=weights, bias=bias)
     program = build.program(head)
-    settled = settle(program, build.batch())
+    settled = with_integer_heads(program, build.batch())
     encoding = settled.values[settled.operators[-2].output].encoding
     assert encoding is not None
     assert encoding.zero_point == zero_point
     assert encoding.scale > 0
 
 
-def test_weights_of_eight_bits_leave_out_the_lowest(builder: Builder) -> None:
-    build = builder()
-    value = build.convolution(build.quantize(build.input((4, 5, 5))), 16, bits=8)
-    shared = build.operators[-1].weights
-    value = build.convolution(value, 4, bits=4)
-    program = build.program(build.dequantize(value))
-    eight, four = settle(program, build.batch()).weights
-    assert shared.values.min() == -128
-    assert eight.values.min() == -127
-    assert np.count_nonzero(eight.values != shared.values) == (shared.values == -128).sum()
-    assert four is program.weights[1]
-
-
 def test_a_program_that_leaves_nothing_open_stays(builder: Builder) -> None:
     build = builder()
     value = build.linear(build.quantize(build.input((6,))), 5, bits=4)
     program = build.program(build.dequantize(value))
-    assert settle(program, build.batch()) == program
+    assert with_integer_heads(program, build.batch()) == program
 
 
 def test_a_head_needs_inputs_that_fit(builder: Builder) -> None:
     build = builder()
     program = build.program(build.linear(build.quantize(build.input((6,))), 5, to_float=True))
     with pytest.raises(DataError, match="no data for the inputs"):
-        settle(program, {})
+        with_integer_heads(program, {})
