@@ -1,4 +1,4 @@
-"""``sigmaquant run`` in two processes, one of which is killed."""
+"""``sigmaquant run``, one of whose two processes is killed, and ``sigmaquant finetune`` in two."""
 
 from __future__ import annotations
 
@@ -66,3 +66,27 @@ def test_a_run_whose_process_was_killed_goes_on(
             assert torch.allclose(value, two[name], rtol=tolerance, atol=tolerance / 100), name
     reports = [RunReport.load(project / folder / "report.json") for folder in ("one", "two")]
     assert reports[0].final_quality("accuracy") == reports[1].final_quality("accuracy")
+
+
+def test_two_processes_fine_tune_together(project: Path, sigmaquant: Any, monkeypatch: Any) -> None:
+    (project / "loader.py").write_text(LOADER)
+    prepared = sigmaquant("run", "run.toml", "--epochs", "0")
+    assert prepared.code == 0, prepared.err
+    command = (
+        *("finetune", "out/network.pt2", "out/plan.json", "--training", "loader.py:training"),
+        *("--calibration", "calibration.npz", "--epochs", "2", "--out"),
+    )
+    main, other = launched("-m", "sigmaquant", *command, "two.safetensors")
+    assert (main.code, other.code) == (0, 0), (main.errors, other.errors)
+    assert main.printed == "fine-tuned for 2 epochs: two.safetensors\n"
+    assert (other.printed, other.errors) == ("", "")
+    assert not list(project.glob("*.partial"))
+
+    monkeypatch.setenv("RANK", "0")
+    alone = sigmaquant(*command, "one.safetensors")
+    assert alone.code == 0, alone.err
+    one, two = (
+        safetensors.torch.load_file(project / f"{name}.safetensors") for name in ("one", "two")
+    )
+    for name, value in one.items():
+        assert torch.allclose(value, two[name], rtol=1e-4, atol=1e-6), name

@@ -49,7 +49,8 @@ def finetune(
 ) -> None:
     """Train the quantized network to answer like the float one.
 
-    Killed, it goes on where it stopped when it is started again.
+    Killed, it goes on where it stopped when it is started again. Under [b]accelerate launch[/b] its
+    processes share the work.
 
     Example: sigmaquant finetune network.pt2 plan.json --training training.npz
     --calibration calibration.npz
@@ -57,6 +58,7 @@ def finetune(
     from sigmaquant.bitplan import BitPlan
     from sigmaquant.config import RunConfig
     from sigmaquant.finetune import finetune as finetune_network
+    from sigmaquant.launch import launched_ranks
     from sigmaquant.network import Network
     from sigmaquant.quantized import QuantizedNetwork
     from sigmaquant.run_directory import fingerprint
@@ -74,7 +76,7 @@ def finetune(
             }
         }
     )
-    captured = Network.load(network)
+    captured, ranks = Network.load(network), launched_ranks()
     samples = held_back = None
     if train_on_calibration:
         source, samples, held_back = _calibration_alone(captured, data, mirrored, seed)
@@ -97,10 +99,13 @@ def finetune(
         validation=held_back,
         seed=seed,
         checkpoint=out.with_name(f"{out.name}-{trained_on}.partial"),
+        ranks=ranks,
         **settings.finetune.options(),
     )
-    tuned.save(out)
-    if json:
+    ranks.from_main(lambda: tuned.save(out))
+    if ranks.index > 0:
+        pass  # the main process prints for all
+    elif json:
         print_json({"finetuned": str(out)})
     else:
         print_line(f"fine-tuned for {epochs} epochs: {out}")

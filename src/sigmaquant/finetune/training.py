@@ -107,13 +107,13 @@ def finetune(
             f"the network was exported with a fixed batch of {network.batch_size}, so no batch can "
             "be parted to fit a memory; leave the memory out, or export it for any batch size"
         )
-    few = _held_back(network, train_loader, calibration)
-    student = quantize(network, plan, few) if start is None else _copy_under(plan, start)
-    held_back = few if validation is None else read_batches(validation, network)
-    training = _Training(network, student, recipe, loss, held_back, ranks)
-    inputs = _digest(network, plan, student, recipe.digest_text(), loss_name(loss))
     path = None if checkpoint is None else Path(checkpoint)
     with only_main_logs(ranks):
+        few = _held_back(network, train_loader, calibration)
+        student = quantize(network, plan, few) if start is None else _copy_under(plan, start)
+        held_back = few if validation is None else read_batches(validation, network)
+        training = _Training(network, student, recipe, loss, held_back, ranks)
+        inputs = _digest(network, plan, student, recipe.digest_text(), loss_name(loss))
         training.run(train_loader, path, inputs)
     if path is not None:
         ranks.from_main(partial(path.unlink, missing_ok=True))
