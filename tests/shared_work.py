@@ -31,13 +31,15 @@ from tests import nets
 
 def candidates(ranks: Ranks, folder: Path) -> Any:
     network = nets.captured("resnet")
-    found = weight_candidates(
-        network, read_batches(nets.loader("resnet"), network), "compensated", ranks
-    )
-    return {
-        layer: {bits: (c.weight, c.bias_shift) for bits, c in by_width.items()}
-        for layer, by_width in found.items()
-    }
+    batches = read_batches(nets.loader("resnet"), network)
+    found = weight_candidates(network, batches, "compensated", len(batches), ranks)
+    return [
+        {
+            layer: {bits: (c.weight, c.bias_shift) for bits, c in by_width.items()}
+            for layer, by_width in fold.items()
+        }
+        for fold in found
+    ]
 
 
 def histograms(ranks: Ranks, folder: Path) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -17,16 +18,23 @@ from sigmaquant.sensitivity.candidates import activation_candidates, weight_cand
 from tests import nets
 
 
+@pytest.fixture
+def in_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score on the samples that the rounding saw, so that a layer has one candidate a width."""
+    monkeypatch.setattr(sys.modules[score.__module__], "_FOLDS", 1)
+
+
 def outputs_of(module: GraphModule, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     with torch.no_grad():
         return nets.flat(module(*inputs))
 
 
+@pytest.mark.usefixtures("in_sample")
 @pytest.mark.parametrize("name", ["resnet", "attention", "tied", "multi_output", "fixed_batch"])
 def test_scores_are_what_a_copy_with_one_layer_changed_loses(name: str) -> None:
     network = nets.captured(name)
     data = nets.loader(name)
-    candidates = weight_candidates(network, read_batches(data, network), "compensated")
+    (candidates,) = weight_candidates(network, read_batches(data, network), "compensated")
     table = score(network, data, metric="loss")
     for layer, calls in network.layer_nodes().items():
         for bits in (2, 5):
@@ -62,6 +70,7 @@ def test_nearest_rounding_by_hand() -> None:
     assert table.rise("hidden", 3) == pytest.approx(float(losses.mean()), rel=1e-4)
 
 
+@pytest.mark.usefixtures("in_sample")
 def test_a_users_loss_with_labels() -> None:
     network = nets.captured("mlp")
     labels = torch.tensor([0, 1, 2, 3])
@@ -72,7 +81,7 @@ def test_a_users_loss_with_labels() -> None:
         return F.cross_entropy(outputs[0], target)
 
     table = score(network, data, metric="loss", loss=cross_entropy)
-    candidates = weight_candidates(network, read_batches(data, network), "compensated")
+    (candidates,) = weight_candidates(network, read_batches(data, network), "compensated")
     before = [float(F.cross_entropy(network(x)[0], y)) for x, y in data]
     assert table.float_loss == pytest.approx(sum(before) / len(before), rel=1e-5)
     assert table.loss.endswith("cross_entropy")

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sigmaquant.bitplan import BitPlan
+from sigmaquant.divergence import divergence
 from sigmaquant.errors import ArtifactError, ConfigError, DataError, ModelError, OutputError
 from sigmaquant.layers import WIDTHS
 from sigmaquant.network import capture
+from sigmaquant.quantized import quantize
 from sigmaquant.sensitivity import METRICS, SensitivityTable, score
 from sigmaquant.sensitivity.accumulate import BatchRises, Sums, Totals
 from tests import nets
@@ -161,3 +164,21 @@ def test_errors(tmp_path: Path) -> None:
         score(network, data, checkpoint=checkpoint)
     with pytest.raises(OutputError):
         score(network, data, checkpoint=checkpoint / "below")
+
+
+def test_a_classifier_is_scored_on_samples_that_it_was_not_fitted_to() -> None:
+    """With fewer samples than inputs, error compensation fits what is theirs alone."""
+    torch.manual_seed(0)
+    network = capture(nn.Linear(256, 10).eval(), torch.zeros(2, 256))
+    mixed = torch.randn(256, 256) / 16
+    seen, unseen = torch.randn(160, 256) @ mixed, torch.randn(4_000, 256) @ mixed
+    data = [(part,) for part in seen.split(40)]
+    table = score(network, data, metric="loss")
+    for bits in (2, 3, 4):
+        quantized = quantize(network, BitPlan.uniform(network.table, bits), data)
+        with torch.no_grad():
+            fitted, lost = (
+                float(divergence(network(x), (quantized(x),)).mean()) for x in (seen, unseen)
+            )
+        assert fitted < 0.7 * lost
+        assert table.rise("weight", bits) == pytest.approx(lost, rel=0.25)

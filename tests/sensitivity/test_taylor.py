@@ -120,7 +120,7 @@ def test_changes_are_gradients_times_changes_of_the_layers_outputs(
     monkeypatch.setattr(taylor, "_GRADIENT_ELEMENTS", elements)
     network = nets.captured(name)
     (batch,) = read_batches([nets.samples(name)], network)
-    candidates = weight_candidates(network, [batch], "compensated")
+    (candidates,) = weight_candidates(network, [batch], "compensated")
     encodings = activation_candidates(network, [batch], (2, 8))
     rises = TaylorMetric().rises(
         network, batch, Candidates(candidates, encodings), total, 0, nothing

@@ -52,7 +52,7 @@ def read_batches(
     count = 0
     for batch in checked_batches(loader, network, what):
         if limit is not None and count + len(batch) > limit and network.batch_size is None:
-            batch = _head(batch, limit - count)
+            batch = samples_between(batch, 0, limit - count)
         if len(batch):
             batches.append(batch)
             count += len(batch)
@@ -129,9 +129,10 @@ def _checked(x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, where: str) 
     return x.detach().to("cpu", dtype)
 
 
-def _head(batch: Batch, count: int) -> Batch:
-    target = None if batch.target is None else batch.target[:count]
-    return Batch(tuple(x[:count] for x in batch.inputs), target)
+def samples_between(batch: Batch, start: int, stop: int) -> Batch:
+    """Samples ``start`` to ``stop``, with their labels."""
+    target = None if batch.target is None else batch.target[start:stop]
+    return Batch(tuple(x[start:stop] for x in batch.inputs), target)
 
 
 def samples_of(batches: Sequence[Batch]) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sigmaquant.calibration import Batch
+from sigmaquant.calibration.batches import samples_between
 from sigmaquant.errors import ConfigError
 from sigmaquant.units import format_bytes
 
@@ -61,12 +62,6 @@ def parts_of(batch: Batch, samples: int | None) -> Iterator[tuple[Batch, float]]
     for start in range(0, len(batch), size):
         part = samples_between(batch, start, start + size)
         yield part, len(part) / len(batch)
-
-
-def samples_between(batch: Batch, start: int, stop: int) -> Batch:
-    """Samples ``start`` to ``stop``, with their labels."""
-    target = None if batch.target is None else batch.target[start:stop]
-    return Batch(tuple(x[start:stop] for x in batch.inputs), target)
 
 
 def _kept_bytes(

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from sigmaquant.calibration import Batch
-from sigmaquant.finetune.micro_batches import samples_between
+from sigmaquant.calibration.batches import samples_between
 from sigmaquant.ranks import Ranks
 
 

@@ -1,10 +1,19 @@
-"""What is scored: every weight at every width, rounded as it will ship; and activations."""
+"""What is scored: every weight at every width, rounded as it will ship; and activations.
+
+Error compensation fits a layer's integers to the inputs that it was shown. Where these are few
+beside the layer's elements, as a classifier's one column an image, the fit is partly to chance, and
+on the same samples the error looks many times smaller than on others: MobileNetV2's classifier of
+1,280 inputs at 2 bits lost 0.02 nats on the 300 images it was rounded with and 0.22 on others. Such
+layers are rounded several times, each time without one fold of the samples, and scored on that fold
+(cross-validation, Stone 1974).
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,6 +39,9 @@ from sigmaquant.quantizers import (
 from sigmaquant.ranks import SINGLE, Ranks, on_each
 
 _BUNCH_ELEMENTS = 2**20  # weights rounded together; at all widths 28 MiB a temporary
+_SCARCE_COLUMNS = 8  # an element of the layer; those with fewer are cross-fitted
+# At all widths 4 folds of a layer take 900 MiB. Larger ones are scored on what they were fitted to.
+_LARGEST_CROSS_FITTED = 2**23
 
 
 @dataclass(frozen=True)
@@ -75,10 +87,32 @@ def activation_candidates(
     }
 
 
+class _Version(NamedTuple):
+    """A layer as it is rounded once.
+
+    Attributes:
+        layer: its name.
+        left_out: the fold whose batches it does not see; None if it sees all.
+    """
+
+    layer: str
+    left_out: int | None
+
+
+_Found = dict[_Version, dict[int, Candidate]]
+
+
 def weight_candidates(
-    network: Network, batches: Sequence[Batch], rounding: str, ranks: Ranks = SINGLE
-) -> WeightCandidates:
-    """Round every layer at every width.
+    network: Network,
+    batches: Sequence[Batch],
+    rounding: str,
+    folds: int = 1,
+    ranks: Ranks = SINGLE,
+) -> tuple[WeightCandidates, ...]:
+    """Round every layer at every width, for each fold of the batches to be scored on.
+
+    Batch i is in fold i modulo ``folds``. Layers with many inputs are the same in all folds, the
+    others have not seen the batches of the fold.
 
     Each rank rounds its share of the layers, for moments of all batches that it takes itself. So
     all integers are the same to the bit, however many ranks there are, and no moments are sent,
@@ -89,18 +123,39 @@ def weight_candidates(
         network: the float network.
         batches: inputs, for the moments of every layer's inputs.
         rounding: "compensated" or "nearest".
+        folds: at most as many as batches; 1 scores on what the rounding saw.
         ranks: share the work.
     """
-    shares = shared_out(network, samples_of(batches), ranks.count)
-    own = shares[ranks.index]
-    found = on_each(ranks, lambda: _rounded_layers(network, batches, rounding, own))
-    return found if ranks.count == 1 else _exchanged(network, found, ranks)
+    samples = samples_of(batches)
+    versions = {layer: _versions(network, layer, samples, folds) for layer in network.layer_nodes()}
+    shares = shared_out(network, samples, ranks.count, folds)
+    own = [version for layer in shares[ranks.index] for version in versions[layer]]
+    found = on_each(ranks, lambda: _rounded_versions(network, batches, rounding, own, folds))
+    if ranks.count > 1:
+        found = _exchanged(network, itertools.chain(*versions.values()), found, ranks)
+    return tuple(
+        {layer: found[own[fold % len(own)]] for layer, own in versions.items()}
+        for fold in range(folds)
+    )
 
 
-def shared_out(network: Network, samples: int, count: int) -> list[list[str]]:
+def _versions(network: Network, layer: str, samples: int, folds: int) -> list[_Version]:
+    """One for each fold, or a single one for all."""
+    call = network.layer_nodes()[layer][0]
+    weight = layer_weight(network, call)
+    elements = weight.numel() // len(weight)
+    columns = ColumnReader(call, tuple(weight.shape), samples).columns
+    scarce = columns < _SCARCE_COLUMNS * elements and weight.numel() <= _LARGEST_CROSS_FITTED
+    if folds > 1 and scarce:
+        return [_Version(layer, fold) for fold in range(folds)]
+    return [_Version(layer, None)]
+
+
+def shared_out(network: Network, samples: int, count: int, folds: int = 1) -> list[list[str]]:
     """Layers for each of ``count`` ranks, by their work: the largest first, to who has least."""
     work = {
         layer: _work(calls[0], layer_weight(network, calls[0]), samples)
+        * len(_versions(network, layer, samples, folds))
         for layer, calls in network.layer_nodes().items()
     }
     shares: list[list[str]] = [[] for _ in range(count)]
@@ -120,12 +175,12 @@ def _work(call: Node, weight: Tensor, samples: int) -> float:
     return float(pairs * (groups * columns + ROUNDING_TURNS * len(WIDTHS) * len(weight)))
 
 
-def _exchanged(network: Network, own: WeightCandidates, ranks: Ranks) -> WeightCandidates:
-    """The candidates of all layers from the ranks that made them: others add zeros."""
-    found: WeightCandidates = {}
-    for layer, calls in network.layer_nodes().items():
-        weight = layer_weight(network, calls[0]).detach()
-        made = own.get(layer)
+def _exchanged(network: Network, versions: Iterable[_Version], own: _Found, ranks: Ranks) -> _Found:
+    """The candidates of all versions from the ranks that made them: others add zeros."""
+    found: _Found = {}
+    for version in versions:
+        weight = layer_weight(network, network.layer_nodes()[version.layer][0]).detach()
+        made = own.get(version)
         if made is None:
             parts = [weight.new_zeros(len(WIDTHS), *weight.shape)]
             parts.append(weight.new_zeros(len(WIDTHS), len(weight)))
@@ -133,48 +188,50 @@ def _exchanged(network: Network, own: WeightCandidates, ranks: Ranks) -> WeightC
             parts = [torch.stack([c.weight for c in made.values()])]
             parts.append(torch.stack([c.bias_shift for c in made.values()]))
         pairs = zip(*ranks.total(parts), strict=True)
-        found[layer] = dict(zip(WIDTHS, itertools.starmap(Candidate, pairs), strict=True))
+        found[version] = dict(zip(WIDTHS, itertools.starmap(Candidate, pairs), strict=True))
     return found
 
 
-def _rounded_layers(
-    network: Network, batches: Sequence[Batch], rounding: str, layers: Sequence[str]
-) -> WeightCandidates:
-    """Candidates of some layers, in the order given."""
-    moments = layer_moments(network, batches, layers)
-    calls = {layer: network.layer_nodes()[layer][0] for layer in layers}
+def _rounded_versions(
+    network: Network,
+    batches: Sequence[Batch],
+    rounding: str,
+    versions: Sequence[_Version],
+    folds: int,
+) -> _Found:
+    moments = _version_moments(network, batches, versions, folds)
+    calls = {layer: network.layer_nodes()[layer][0] for layer, _ in versions}
     weights = {layer: layer_weight(network, call).detach() for layer, call in calls.items()}
-    rows = {layer: weight_rows(w, layer_groups(calls[layer])) for layer, w in weights.items()}
-    found: WeightCandidates = {}
+    rows = {v: weight_rows(weights[v.layer], layer_groups(calls[v.layer])) for v in versions}
+    found: _Found = {}
     for bunch in _bunches(rows):
         together = _rounded(
-            torch.cat([rows[layer] for layer in bunch]),
-            torch.cat([moments[layer].shrunk for layer in bunch]),
-            torch.cat([moments[layer].means for layer in bunch]),
+            torch.cat([rows[version] for version in bunch]),
+            torch.cat([moments[version].shrunk for version in bunch]),
+            torch.cat([moments[version].means for version in bunch]),
             rounding,
         )
-        starts = [0, *itertools.accumulate(len(rows[layer]) for layer in bunch)]
-        for layer, start, end in zip(bunch, starts, starts[1:], strict=False):
-            found[layer] = {
-                bits: Candidate(
-                    real[start:end].reshape(weights[layer].shape), shift[start:end].flatten()
-                )
+        starts = [0, *itertools.accumulate(len(rows[version]) for version in bunch)]
+        for version, start, end in zip(bunch, starts, starts[1:], strict=False):
+            shape = weights[version.layer].shape
+            found[version] = {
+                bits: Candidate(real[start:end].reshape(shape), shift[start:end].flatten())
                 for bits, (real, shift) in together.items()
             }
-    return {layer: found[layer] for layer in weights}
+    return found
 
 
-def _bunches(rows: Mapping[str, Tensor]) -> list[list[str]]:
+def _bunches(rows: Mapping[_Version, Tensor]) -> list[list[_Version]]:
     """Layers of one shape, to be rounded together: one loop over their columns serves all."""
-    open_bunches: dict[tuple[int, ...], list[str]] = {}
-    bunches: list[list[str]] = []
-    for layer, part in rows.items():
+    open_bunches: dict[tuple[int, ...], list[_Version]] = {}
+    bunches: list[list[_Version]] = []
+    for version, part in rows.items():
         shape = (part.shape[1], part.shape[2])
         bunch = open_bunches.get(shape)
-        if bunch is None or sum(rows[n].numel() for n in [*bunch, layer]) > _BUNCH_ELEMENTS:
+        if bunch is None or sum(rows[v].numel() for v in [*bunch, version]) > _BUNCH_ELEMENTS:
             bunch = open_bunches[shape] = []
             bunches.append(bunch)
-        bunch.append(layer)
+        bunch.append(version)
     return bunches
 
 
@@ -183,27 +240,31 @@ def layer_weight(network: Network, node: Node) -> Tensor:
     return tensor_of(network.module, arguments_of(node)[1])
 
 
-def layer_moments(
-    network: Network, batches: Sequence[Batch], layers: Sequence[str]
-) -> dict[str, InputMoments]:
-    """Moments of some layers' inputs in the float network, in one streaming pass."""
-    calls: dict[Node, list[tuple[str, ColumnReader]]] = {}
-    for layer in layers:
+def _version_moments(
+    network: Network, batches: Sequence[Batch], versions: Sequence[_Version], folds: int
+) -> dict[_Version, InputMoments]:
+    """Moments of what each version sees of its layer's inputs, in one streaming pass."""
+    calls: dict[Node, list[tuple[list[_Version], ColumnReader]]] = {}
+    for layer, own in itertools.groupby(versions, key=lambda version: version.layer):
+        of_layer = list(own)
         for node in network.layer_nodes()[layer]:
             shape = tuple(layer_weight(network, node).shape)
             reader = ColumnReader(node, shape, samples_of(batches))
-            calls.setdefault(arguments_of(node)[0], []).append((layer, reader))
-    found: dict[str, InputMoments] = {}
-
-    def collect(source: Node, value: Tensor) -> Tensor:
-        for layer, reader in calls.get(source, ()):
-            more = input_moments(reader, value)
-            found[layer] = found[layer] + more if layer in found else more
-        return value
-
+            calls.setdefault(arguments_of(node)[0], []).append((of_layer, reader))
+    found: dict[_Version, InputMoments] = {}
     runner = network.runner()
     with torch.no_grad():
-        for batch in batches:
+        for number, batch in enumerate(batches):
+            fold = number % folds
+
+            def collect(source: Node, value: Tensor, fold: int = fold) -> Tensor:
+                for own, reader in calls.get(source, ()):
+                    more = input_moments(reader, value)
+                    for version in own:
+                        if version.left_out != fold:
+                            found[version] = found[version] + more if version in found else more
+                return value
+
             runner.watch(batch.inputs, collect)
     return found
 

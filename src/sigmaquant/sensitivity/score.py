@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sigmaquant.calibration import Batch, data_digest, read_batches
+from sigmaquant.calibration.batches import samples_between
 from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.errors import ConfigError, DataError
 from sigmaquant.layers import ACTIVATION_WIDTHS
@@ -59,6 +60,7 @@ METRICS: dict[str, Metric] = {"taylor": TaylorMetric(), "loss": LossMetric()}
 """Metrics that see data, by name; "sigma" sees none."""
 
 WITHOUT_DATA = "sigma"
+_FOLDS = 4  # of the samples; see ``candidates``
 _SEEDS_APART = 2**20  # more than there are batches, so that no two seeds share a batch's draws
 
 
@@ -105,7 +107,7 @@ def score(
     if metric == WITHOUT_DATA:
         return sigma_scores(network)
     assert calibration is not None
-    batches = read_batches(calibration, network, what="calibration")
+    batches = _in_folds(network, read_batches(calibration, network, what="calibration"))
     widths = tuple(sorted(set(activation_widths)))
     named = loss_name(loss)
     options = f"{metric} {rounding} {seed} {named} {widths}"
@@ -113,10 +115,12 @@ def score(
     _check_same_data(ranks, inputs)
     path = None if checkpoint is None else Path(checkpoint)
     before = ranks.from_main(lambda: resume(path, inputs))
-    candidates = Candidates(
-        weight_candidates(network, batches, rounding, ranks),
-        activation_candidates(network, batches, widths, ranks),
-    )
+    folds = min(_FOLDS, len(batches)) if rounding == "compensated" else 1
+    encodings = activation_candidates(network, batches, widths, ranks)
+    candidates = [
+        Candidates(weights, encodings)
+        for weights in weight_candidates(network, batches, rounding, folds, ranks)
+    ]
     work = _Work(inputs, network, batches, candidates, METRICS[metric], loss, seed)
     sums = _summed(work, before, path, ranks)
     return SensitivityTable(
@@ -139,13 +143,14 @@ class _Work:
 
     Attributes:
         inputs: hash of all that the scores depend on.
-        network, batches, candidates, metric, loss, seed: see ``score``.
+        candidates: for each fold of the batches.
+        network, batches, metric, loss, seed: see ``score``.
     """
 
     inputs: str
     network: Network
     batches: Sequence[Batch]
-    candidates: Candidates
+    candidates: Sequence[Candidates]
     metric: Metric
     loss: UserLoss | None
     seed: int
@@ -155,8 +160,8 @@ class _Work:
         if number >= len(self.batches):
             return None
         own = (self.seed * _SEEDS_APART + number) % 2**63  # as large as torch takes
-        batch = self.batches[number]
-        rises = self.metric.rises(self.network, batch, self.candidates, self.loss, own, advance)
+        batch, candidates = self.batches[number], self.candidates[number % len(self.candidates)]
+        rises = self.metric.rises(self.network, batch, candidates, self.loss, own, advance)
         return Sums.of(rises, self.inputs)
 
 
@@ -167,7 +172,7 @@ def _summed(work: _Work, sums: Sums, checkpoint: Path | None, ranks: Ranks) -> S
     of ranks have made is progress for any other.
     """
     rounds = range(sums.batches, len(work.batches), ranks.count)
-    steps = len(rounds) * len(work.candidates.weights)
+    steps = len(rounds) * len(work.candidates[0].weights)
     with only_main_logs(ranks), progress_bar("scoring", steps) as advance:
         for first in rounds:
             for part in ranks.together(partial(work.sums_of, first + ranks.index, advance)):
@@ -177,6 +182,19 @@ def _summed(work: _Work, sums: Sums, checkpoint: Path | None, ranks: Ranks) -> S
     if checkpoint is not None:
         ranks.from_main(partial(checkpoint.unlink, missing_ok=True))
     return sums
+
+
+def _in_folds(network: Network, batches: Sequence[Batch]) -> Sequence[Batch]:
+    """At least as many batches as folds, if the network takes smaller ones."""
+    if len(batches) >= _FOLDS or network.batch_size is not None:
+        return batches
+    parts = math.ceil(_FOLDS / len(batches))
+    found = []
+    for batch in batches:
+        size = math.ceil(len(batch) / parts)
+        starts = range(0, len(batch), size)
+        found += [samples_between(batch, start, start + size) for start in starts]
+    return found
 
 
 def _check_same_data(ranks: Ranks, inputs: str) -> None:
