@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from sigmaquant.calibration import Batch
 from sigmaquant.divergence import (
     Distillation,
+    as_values,
     divergence,
     is_class_score,
     known_by_sample,
@@ -107,6 +108,15 @@ def test_a_view_is_compared_in_place_of_the_outputs() -> None:
     torch.testing.assert_close(found, expected.mean())
     assert known_by_sample(loss)
     assert loss_name(loss) == "divergence of only_sure"
+
+
+def test_rows_of_values_count_with_their_relative_squared_error() -> None:
+    reference, outputs = torch.randn(4, 6), torch.randn(4, 6)
+    expected = (outputs - reference).square().mean(1) / reference.square().mean()
+    batch, loss = Batch((torch.zeros(4, 1),)), Distillation(as_values)
+    found = sample_losses((reference,), (outputs,), batch, loss)
+    torch.testing.assert_close(found, expected)
+    assert loss_name(loss) == "divergence of as_values"
 
 
 def test_a_loss_of_labels_is_added_in_training() -> None:

@@ -25,6 +25,7 @@ SURFACE = {
     "SensitivityTable",
     "SigmaQuantError",
     "__version__",
+    "as_values",
     "available_profiles",
     "capture",
     "check_calibration",

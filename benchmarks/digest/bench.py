@@ -59,7 +59,13 @@ class HeadlineBench:
         watch = Stopwatch(self._capture_seconds)
         with watch.stage("score"):
             subject = self.subject
-            scores = score(self.network, subject.calibration, loss=subject.loss, seed=_SEED)
+            scores = score(
+                self.network,
+                subject.calibration,
+                metric=subject.metric,
+                loss=subject.loss,
+                seed=_SEED,
+            )
         return scores, watch.seconds
 
     def float_row(self) -> BenchRow:

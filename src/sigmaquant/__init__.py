@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sigmaquant.calibration import check_calibration
     from sigmaquant.calibration_check import CalibrationCheck
     from sigmaquant.devices import DeviceProfile, available_profiles, load_profile
-    from sigmaquant.divergence import Distillation
+    from sigmaquant.divergence import Distillation, as_values
     from sigmaquant.errors import SigmaQuantError
     from sigmaquant.finetune import finetune
     from sigmaquant.launch import launched_ranks
@@ -50,6 +50,7 @@ __all__ = [
     "SensitivityTable",
     "SigmaQuantError",
     "__version__",
+    "as_values",
     "available_profiles",
     "capture",
     "check_calibration",
@@ -72,7 +73,7 @@ _HOMES = {
     "calibration": ("check_calibration",),
     "calibration_check": ("CalibrationCheck",),
     "devices": ("DeviceProfile", "available_profiles", "load_profile"),
-    "divergence": ("Distillation",),
+    "divergence": ("Distillation", "as_values"),
     "errors": ("SigmaQuantError",),
     "finetune": ("finetune",),
     "launch": ("launched_ranks",),

@@ -42,6 +42,19 @@ class Distillation:
         return self.view(reference, reference), self.view(outputs, reference)
 
 
+def as_values(outputs: Outputs, reference: Outputs) -> Outputs:
+    """The view of a network whose output is a row of measured values and not of class scores.
+
+    ``divergence`` takes any (batch, n) output for class scores, because nothing in it tells. An
+    autoencoder or a regressor of several values wants ``Distillation(as_values)``: squared errors.
+
+    Args:
+        outputs: of the network.
+        reference: the float network's, not needed.
+    """
+    return tuple(each[:, None] if is_class_score(each) else each for each in outputs)
+
+
 LabelLoss = Callable[[Outputs, Tensor | None], Tensor]
 """From the network's outputs and a batch's target to a scalar, the mean over the batch."""
 
