@@ -137,6 +137,7 @@ class HeadlineBench:
                 start=start.quantized,
                 validation=training.held_back or self.subject.calibration,
                 loss=self.subject.loss,
+                learning_rate=training.learning_rate,
                 seed=_SEED,
             )
         return Candidate(variant, tuned, watch.seconds)
