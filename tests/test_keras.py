@@ -13,6 +13,8 @@ from sigmaquant.errors import ModelError
 from sigmaquant.export.tflite.runtime import LiteRtNetwork
 from sigmaquant.keras import KerasResult, capture, optimize
 from tests.network.keras_models import MOBILENET_LAYERS, keras, layers, mobilenet, sequential
+from tests.network.onnx_models import floats, node, saved
+from tests.network.onnx_models import model as onnx_model
 
 BUDGET = sq.Budget(flash="12 KiB")
 
@@ -81,10 +83,24 @@ def test_a_file_with_several_inputs_of_open_sizes(tmp_path: Path) -> None:
         assert network.input_shapes == ((5, 3), (7, 3))
 
 
+def test_other_files_with_several_inputs_of_open_sizes(tmp_path: Path) -> None:
+    nodes = [
+        node("ReduceMean", "a", "p", axes=[1], keepdims=0),
+        node("ReduceMean", "b", "q", axes=[1], keepdims=0),
+        node("Concat", "p q", "both", axis=1),
+        node("Gemm", "both w"),
+    ]
+    inputs: dict[str, list[int | str | None]] = {"a": ["N", "A", 3], "b": ["N", "B", 3]}
+    path = saved(onnx_model(nodes, inputs, {"w": floats(6, 2)}), tmp_path)
+    short, long = np.zeros((4, 5, 3)), np.zeros((4, 7, 3))
+    for data in [(short, long), [{"b": long, "a": short}]]:
+        assert capture(path, data).input_shapes == ((5, 3), (7, 3))
+
+
 def test_an_lstm_is_refused_by_name_where_the_runtime_has_none(tmp_path: Path) -> None:
     inputs = keras.Input((6, 3))
     memory = layers.LSTM(4, name="memory")(inputs)
     model = keras.Model(inputs, layers.Dense(3, name="out")(memory))
     x = np.random.default_rng(0).random((64, 6, 3)).astype(np.float32)
-    with pytest.raises(sq.SigmaQuantError, match=r"memory\.lstm .* is a recurrent layer"):
+    with pytest.raises(sq.SigmaQuantError, match=r"memory\.lstm: TensorFlow Lite export has no"):
         optimize(model, x, device="cortex-m4", budget=sq.Budget(flash="64 KiB"), out=tmp_path)

@@ -126,15 +126,15 @@ def capture(model: Any, dataset: Any = None) -> Network:
         ModelError: it is no such model, or its sizes are not known.
         UnsupportedError: a layer or an operator that is not known.
     """
-    from sigmaquant.network.keras import import_keras, input_names, load_keras
+    from sigmaquant.network.keras import import_keras, load_keras
 
     name = ""
     if isinstance(model, str | Path):
         name = str(model)
         if not name.endswith((".keras", ".h5")):
-            return load_network(name, None, lambda: _example((), dataset))
+            return load_network(name, None, lambda names: _example(names, dataset))
         model = load_keras(name)
-    return captured(import_keras(model, lambda: _example(input_names(model), dataset), name))
+    return captured(import_keras(model, lambda names: _example(names, dataset), name))
 
 
 def _example(names: tuple[str, ...], dataset: Any) -> Sequence[Tensor]:

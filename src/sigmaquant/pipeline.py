@@ -204,7 +204,7 @@ def run_config(config: RunConfig, command: str | None = None) -> Result:
         network=load_network(
             model.factory,
             model.weights,
-            lambda: example_inputs(calibration),
+            lambda _: example_inputs(calibration),
             dequantize=model.dequantize,
         ),
         calibration=calibration,

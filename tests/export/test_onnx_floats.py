@@ -23,6 +23,24 @@ def array(*shape: int) -> np.ndarray:
 IMAGE, TOKENS, SIGNAL, CUBE = (4, 6, 6), (5, 8), (4, 10), (2, 4, 5, 6)
 VECTOR = (8,)
 
+
+def recurrence(
+    gates: int,
+    features: int,
+    hidden: int,
+    layers: int = 1,
+    directions: int = 1,
+    biased: bool = True,
+) -> list[Any]:
+    """The arguments of a recurrent layer that starts from zeros, the batch first."""
+    weights = []
+    for layer in range(layers):
+        given = hidden * directions if layer else features
+        shapes = [(gates * hidden, given), (gates * hidden, hidden), *[(gates * hidden,)] * 2]
+        weights += [array(*shape) for shape in shapes[: 4 if biased else 2] * directions]
+    return [X, None, weights, biased, layers, 0.0, False, directions == 2, True]
+
+
 # target, shapes of the inputs, arguments, shape of the output; in the order of the schema.
 CASES: list[tuple[str, list[tuple[int, ...]], list[Any], tuple[int, ...]]] = [
     *[
@@ -172,6 +190,9 @@ CASES: list[tuple[str, list[tuple[int, ...]], list[Any], tuple[int, ...]]] = [
     ("aten.slice.Tensor", [TOKENS], [X, 1, None, None, 1], TOKENS),
     ("aten.flip.default", [TOKENS], [X, [1, -1]], TOKENS),
     ("aten.index_select.default", [TOKENS], [X, 2, np.array([7, 0, 0])], (5, 3)),
+    ("aten.lstm.input", [TOKENS], recurrence(4, 8, 3), (5, 3)),
+    ("aten.lstm.input", [TOKENS], recurrence(4, 8, 3, layers=2, directions=2), (5, 6)),
+    ("aten.gru.input", [TOKENS], recurrence(3, 8, 3, directions=2, biased=False), (5, 6)),
     ("aten.select.int", [TOKENS], [X, 1, -1], (8,)),
     ("aten.cat.default", [TOKENS, (2, 8)], [[X, Z], 1], (7, 8)),
     ("aten.constant_pad_nd.default", [IMAGE], [X, [1, 2, 0, 3], 0.5], (4, 9, 9)),
@@ -245,6 +266,10 @@ def test_every_writer_has_a_case() -> None:
             "with its own divisor",
         ),
         ("aten.max_pool2d.default", [IMAGE], [X, [2], [2], [0], [1], True], (4, 3, 3), "ceil_mode"),
+        (
+            "aten.lstm.input", [TOKENS], [*recurrence(4, 8, 3)[:-1], False], (5, 3),
+            "without the batch first",
+        ),
         ("aten.index_select.default", [VECTOR, VECTOR], [X, 1, Z], VECTOR, "are computed"),
         ("aten.pad.default", [SIGNAL], [X, [1, 2], "circular", None], (4, 13), "mode 'circular'"),
     ],

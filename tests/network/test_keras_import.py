@@ -146,7 +146,7 @@ CASES: dict[str, Made] = {
 
 def _assert_imported(model: Any) -> None:
     inputs = samples(model)
-    module = import_keras(model, lambda: [torch.from_numpy(x) for x in inputs]).module
+    module = import_keras(model, lambda _: [torch.from_numpy(x) for x in inputs]).module
     assert_same(module_outputs(module, inputs), predictions(model, inputs))
 
 

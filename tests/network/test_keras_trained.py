@@ -84,8 +84,8 @@ def test_a_mixed_plan_keeps_its_accuracy_in_onnx(
     assert _accuracy(found, digits) > _accuracy(expected, digits) - 0.03
 
 
-def test_a_trained_lstm_is_captured_as_it_is(digits: Data) -> None:
-    """Rows of an image as steps in time."""
+def test_a_trained_lstm_goes_the_whole_road_in_float(digits: Data, tmp_path: Path) -> None:
+    """Rows of an image as steps in time; the layer behind the LSTM is quantized."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -102,3 +102,9 @@ def test_a_trained_lstm_is_captured_as_it_is(digits: Data) -> None:
     assert _accuracy(expected[0], digits) > 0.5
     assert tuple(layer.name for layer in network.table.layers) == ("digit",)
     assert "memory.lstm (lstm.input)" in network.table.float_operators
+    calibration = [torch.from_numpy(images[start : start + 64]) for start in (0, 64, 128, 192)]
+    quantized = sq.quantize(network, sq.BitPlan.uniform(network.table, 8), calibration)
+    sq.export(quantized, tmp_path / "memory.onnx", samples=calibration)
+    onnx.checker.check_model(tmp_path / "memory.onnx", full_check=True)
+    (found,) = OnnxRuntimeNetwork(tmp_path / "memory.onnx", threads=1)(x)
+    assert _accuracy(found, digits) > _accuracy(expected[0], digits) - 0.03

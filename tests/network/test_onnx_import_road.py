@@ -117,7 +117,7 @@ def test_finetuning_an_imported_network(resnet: Path) -> None:
     assert tuned.plan == plan
 
 
-def _never() -> Any:
+def _never(_: tuple[str, ...]) -> Any:
     raise AssertionError("the file says what it takes")
 
 

@@ -49,7 +49,7 @@ def capture(
 
     data = data_settings(config, calibration=calibration)
     network = load_network(
-        model, weights, lambda: _example(input_shape, data), dequantize=dequantize
+        model, weights, lambda _: _example(input_shape, data), dequantize=dequantize
     )
     network.save(out)
     if json:

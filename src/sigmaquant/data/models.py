@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import safetensors
@@ -13,6 +13,7 @@ from sigmaquant.data.references import import_object, is_reference
 from sigmaquant.errors import ModelError, SigmaQuantError
 from sigmaquant.network import Network, capture
 from sigmaquant.network.capture import captured
+from sigmaquant.network.imported import Example
 
 _SHOWN = 8
 """Tensors listed in a message before "and n more"."""
@@ -21,7 +22,7 @@ _SHOWN = 8
 def load_network(
     spec: str,
     weights: str | Path | None,
-    example: Callable[[], Sequence[Tensor]],
+    example: Example,
     *,
     dequantize: bool = False,
 ) -> Network:
@@ -31,8 +32,8 @@ def load_network(
         spec: a ``.pt2``, ``.onnx``, ``.keras``, ``.h5`` or ``.tflite`` file, the folder of a
             SavedModel, or what ``build_model`` takes.
         weights: a safetensors file with the model's state dict.
-        example: gives one batch of inputs; asked only where the model has to be captured and does
-            not say itself what it takes.
+        example: gives one batch of inputs, whose names it is told where the file has any; asked
+            only where the model has to be captured and does not say itself what it takes.
         dequantize: take an ``.onnx`` or ``.tflite`` file that is quantized already.
 
     Raises:
@@ -42,15 +43,13 @@ def load_network(
     """
     read = _reader(spec, example, dequantize=dequantize)
     if read is None:
-        return capture(build_model(spec, weights), example())
+        return capture(build_model(spec, weights), example(()))
     if weights is not None:
         raise ModelError(f"{spec} holds its own weights; leave out {weights}")
     return read()
 
 
-def _reader(
-    spec: str, example: Callable[[], Sequence[Tensor]], *, dequantize: bool
-) -> Callable[[], Network] | None:
+def _reader(spec: str, example: Example, *, dequantize: bool) -> Callable[[], Network] | None:
     """What reads a file or folder; None for a reference to code. Imports only what it needs."""
     if spec.endswith(".pt2"):
         return lambda: Network.load(spec)
@@ -63,21 +62,19 @@ def _reader(
     return None
 
 
-def _from_onnx(path: str, example: Callable[[], Sequence[Tensor]], *, dequantize: bool) -> Network:
+def _from_onnx(path: str, example: Example, *, dequantize: bool) -> Network:
     from sigmaquant.network.onnx import import_onnx
 
     return captured(import_onnx(path, example, dequantize=dequantize))
 
 
-def _from_keras(path: str, example: Callable[[], Sequence[Tensor]]) -> Network:
+def _from_keras(path: str, example: Example) -> Network:
     from sigmaquant.network.keras import import_keras, load_keras
 
     return captured(import_keras(load_keras(path), example, path))
 
 
-def _from_tensorflow(
-    path: str, example: Callable[[], Sequence[Tensor]], *, dequantize: bool
-) -> Network:
+def _from_tensorflow(path: str, example: Example, *, dequantize: bool) -> Network:
     from sigmaquant.network.tensorflow import import_tensorflow
 
     return captured(import_tensorflow(path, example, dequantize=dequantize))

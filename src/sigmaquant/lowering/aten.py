@@ -24,9 +24,23 @@ def run_float_operator(operator: FloatOperator, inputs: Sequence[Float32Array]) 
     schema = function._schema.arguments[: len(given)]
     positional = [item for item, slot in zip(given, schema, strict=True) if not slot.kwarg_only]
     named = {slot.name: item for item, slot in zip(given, schema, strict=True) if slot.kwarg_only}
+    if operator.target in _RECURRENT:
+        positional[1] = _zero_state(operator.target, positional)
     with torch.no_grad():
-        result: torch.Tensor = function(*positional, **named, **keywords)
+        returned: Any = function(*positional, **named, **keywords)
+    result: torch.Tensor = returned[0] if operator.target in _RECURRENT else returned
     return result.to(torch.float32).contiguous().numpy()
+
+
+_RECURRENT = ("aten.gru.input", "aten.lstm.input")
+
+
+def _zero_state(target: str, positional: Sequence[Any]) -> Any:
+    """What a recurrent layer starts from; an LSTM has a second state, of its cells."""
+    x, _, weights, _, layers, _, _, two_ways, _ = positional
+    hidden = weights[1].shape[1]
+    zeros = x.new_zeros((1 + two_ways) * layers, len(x), hidden)
+    return [zeros, zeros] if target == "aten.lstm.input" else zeros
 
 
 def _resolve(operator: FloatOperator) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,7 @@ from sigmaquant.network.operators import (
     operator_name,
     pad_sides,
 )
+from sigmaquant.network.recurrent import FROM_ZERO, RECURRENT
 from sigmaquant.network.runner import call
 from sigmaquant.quantized import QuantizedNetwork
 from sigmaquant.quantizers import AffineRange, fake_quantize
@@ -311,8 +313,10 @@ class _Lowering:
         self._emit(node, lambda name, out: moved(node, name, inputs, out))
 
     def _lower_float(self, node: Node) -> None:
-        place_name = self._network.places[node]
-        if not isinstance(node.target, OpOverload):
+        called = _called(node)
+        place_name = self._network.places[called]
+        if not isinstance(called.target, OpOverload):
+            self._check_recurrent(node)
             source = operator_name(node.all_input_nodes[0])
             raise UnsupportedError(
                 f"{place_name} takes one of several results of {source}; only operators with one "
@@ -327,16 +331,16 @@ class _Lowering:
                 return type(argument)(place(item) for item in argument)
             return argument
 
-        arguments = tuple(place(a) for a in arguments_of(node))
+        arguments = tuple(place(a) for a in _arguments(called))
         if not inputs:
             raise UnsupportedError(
-                f"{place_name} ({operator_name(node)}) makes a batch of a constant; use "
+                f"{place_name} ({operator_name(called)}) makes a batch of a constant; use "
                 "broadcasting, which needs none"
             )
         target = self._new_value(node, place_name, None)
         self._operators.append(
             FloatOperator(
-                place_name, tuple(inputs), target, f"aten.{operator_name(node)}", arguments, {}
+                place_name, tuple(inputs), target, f"aten.{operator_name(called)}", arguments, {}
             )
         )
         self._names[node] = target
@@ -365,13 +369,14 @@ class _Lowering:
             )
 
     def _check_recurrent(self, node: Node) -> None:
-        """Name a recurrent layer as such, whose results do not have the batch first."""
+        """Name a recurrent layer as such, of which something else is read than its states."""
         for source in (node, *node.all_input_nodes):
-            if operator_name(source) in _RECURRENT:
+            if source.target in RECURRENT:
                 raise UnsupportedError(
                     f"{self._network.places[source]} ({operator_name(source)}) is a recurrent "
-                    "layer: it stays in float, and no exported file holds it yet; keep the "
-                    "quantized network in PyTorch, or put convolutions in its place"
+                    "layer that starts from a state that it is given, or of which more is read "
+                    "than its states at all steps and, of a single layer, the last one; exported "
+                    "files hold no other. Keep the quantized network in PyTorch"
                 )
 
     def _float_name(self, node: Node) -> str:
@@ -391,7 +396,20 @@ class _Lowering:
         return tuple(self._float_name(returned) for returned in node.all_input_nodes)
 
 
-_RECURRENT = ("gru.input", "lstm.input")
+def _called(node: Node) -> Node:
+    """The call behind a float value: of a recurrent layer the first of its results is read."""
+    source = node.args[0] if node.target is operator.getitem else None
+    if isinstance(source, Node) and source.meta.get(FROM_ZERO) and node.args[1] == 0:
+        return source
+    return node
+
+
+def _arguments(called: Node) -> list[Any]:
+    arguments = arguments_of(called)
+    if called.meta.get(FROM_ZERO):
+        arguments[1] = None
+    return arguments
+
 
 _LOWERERS: dict[Role, Callable[[_Lowering, Node], None]] = {
     Role.LAYER: _Lowering.lower_layer,

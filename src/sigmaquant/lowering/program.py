@@ -224,7 +224,8 @@ class FloatOperator(Operator):
     Attributes:
         target: the ATen operator, such as ``aten.softmax.int``.
         arguments: its positional arguments; ``Argument(i)`` stands for ``inputs[i]``,
-            ``BatchSize()`` for the number of samples; NumPy arrays are parameters.
+            ``BatchSize()`` for the number of samples; NumPy arrays are parameters. The initial
+            state of a recurrent layer is None: zeros. Of its results the first is the output.
         keywords: its keyword arguments.
     """
 

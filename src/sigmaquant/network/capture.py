@@ -124,7 +124,7 @@ def capture(
         return _network(export(model, example_input))
     from sigmaquant.network.onnx import import_onnx
 
-    example = None if example_input is None else lambda: example_input
+    example = None if example_input is None else lambda _: example_input
     return captured(import_onnx(model, example, dequantize=dequantize))
 
 

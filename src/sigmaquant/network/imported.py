@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import Tensor, nn
+
+Example: TypeAlias = Callable[[tuple[str, ...]], "Tensor | Sequence[Tensor]"]
+"""Gives a batch of inputs for a network whose inputs are called so, in the network's order."""
 
 
 @dataclass(frozen=True)

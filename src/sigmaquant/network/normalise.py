@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
+from sigmaquant.network.recurrent import put_batch_first
 from sigmaquant.network.transposed import SpreadDimension, plain_weight, zero_taps
 
 aten = torch.ops.aten
@@ -40,6 +41,7 @@ def normalise(module: GraphModule) -> GraphModule:
         drop_identities,
         relax_views,
         fold_constants,
+        put_batch_first,
         spell_out_padding,
         spread_transposed_convolutions,
         fold_batch_norms,

@@ -11,13 +11,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from sigmaquant.errors import MissingExtraError, ModelError
-from sigmaquant.network.imported import ImportedModel
+from sigmaquant.network.imported import Example, ImportedModel
 from sigmaquant.network.onnx import import_graph
 from sigmaquant.network.onnx.reading import read_onnx
 from sigmaquant.network.onnx.tensorflow_names import with_keras_names
@@ -28,7 +26,7 @@ _NEEDED = ("tensorflow", "tf2onnx")
 
 def import_tensorflow(
     path: str | Path,
-    example: Callable[[], Tensor | Sequence[Tensor]] | None = None,
+    example: Example | None = None,
     *,
     dequantize: bool = False,
 ) -> ImportedModel:

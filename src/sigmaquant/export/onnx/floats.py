@@ -9,7 +9,12 @@ from collections.abc import Callable
 
 from sigmaquant.errors import UnsupportedError
 from sigmaquant.export.float_call import aten_key
-from sigmaquant.export.onnx import float_arithmetic, float_shapes, float_spatial
+from sigmaquant.export.onnx import (
+    float_arithmetic,
+    float_recurrent,
+    float_shapes,
+    float_spatial,
+)
 from sigmaquant.export.onnx.float_call import Call
 from sigmaquant.export.onnx.sheet import Sheet
 from sigmaquant.lowering.program import FloatOperator
@@ -18,6 +23,7 @@ WRITERS: dict[str, Callable[[Call], None]] = {
     **float_arithmetic.WRITERS,
     **float_spatial.WRITERS,
     **float_shapes.WRITERS,
+    **float_recurrent.WRITERS,
 }
 """By ATen name and overload, without the underscore of operators that write over their input."""
 

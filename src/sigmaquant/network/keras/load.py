@@ -7,21 +7,18 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from sigmaquant.errors import MissingExtraError, ModelError, UnsupportedError
-from sigmaquant.network.imported import ImportedModel
-from sigmaquant.network.keras.reading import read_keras
+from sigmaquant.network.imported import Example, ImportedModel
+from sigmaquant.network.keras.reading import input_names, read_keras
 from sigmaquant.network.onnx import import_graph
 from sigmaquant.network.onnx.reading import read_onnx
 from sigmaquant.network.onnx.tensorflow_names import with_keras_names
-
-Example = Callable[[], Tensor | Sequence[Tensor]]
 
 
 def load_keras(path: str | Path) -> Any:
@@ -90,7 +87,9 @@ def _through_onnx(
                 model.export(path, format="onnx", verbose=False)
         except Exception:  # of the backend's exporter, which needs packages of its own
             raise error from None
-        return import_graph(with_keras_names(read_onnx(path, name=name)), example)
+        graph = with_keras_names(read_onnx(path, name=name))
+        named = None if example is None else lambda _: example(input_names(model))
+        return import_graph(graph, named)
 
 
 def _call_once(model: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from sigmaquant.errors import InputError, ModelError
-from sigmaquant.network.imported import ImportedModel, PortNames
+from sigmaquant.network.imported import Example, ImportedModel, PortNames
 from sigmaquant.network.onnx.building import Batches, build, identifier
 from sigmaquant.network.onnx.reading import read_onnx
 from sigmaquant.network.onnx.records import OnnxGraph, OnnxInput
@@ -45,13 +45,13 @@ def load_onnx(
         UnsupportedError: it holds an operator, or a form of one, that is not known, or is
             quantized already.
     """
-    example = None if example_input is None else lambda: example_input
+    example = None if example_input is None else lambda _: example_input
     return import_onnx(path, example, dequantize=dequantize).module
 
 
 def import_onnx(
     path: str | Path,
-    example: Callable[[], Tensor | Sequence[Tensor]] | None = None,
+    example: Example | None = None,
     *,
     dequantize: bool = False,
 ) -> ImportedModel:
@@ -63,9 +63,7 @@ def import_onnx(
     return import_graph(with_keras_names(read_onnx(path, dequantize=dequantize)), example)
 
 
-def import_graph(
-    graph: OnnxGraph, example: Callable[[], Tensor | Sequence[Tensor]] | None = None
-) -> ImportedModel:
+def import_graph(graph: OnnxGraph, example: Example | None = None) -> ImportedModel:
     """As ``import_onnx``, from records, wherever they were read.
 
     Raises:
@@ -155,9 +153,7 @@ def _tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (outputs,) if isinstance(outputs, Tensor) else outputs
 
 
-def _sample_shapes(
-    graph: OnnxGraph, example: Callable[[], Tensor | Sequence[Tensor]] | None
-) -> dict[str, tuple[int, ...]]:
+def _sample_shapes(graph: OnnxGraph, example: Example | None) -> dict[str, tuple[int, ...]]:
     """The shape of every input without batch, from the file or else the example."""
     open_inputs = [port for port in graph.inputs if None in port.sizes[1:]]
     if not open_inputs:
@@ -168,7 +164,7 @@ def _sample_shapes(
             f"{graph.file} leaves sizes of its input {port.name!r} open: "
             f"{_shown(port.sizes)}; give an example input of the size in use"
         )
-    given = example()
+    given = example(tuple(port.name for port in graph.inputs))
     tensors = (given,) if isinstance(given, Tensor) else tuple(given)
     if len(tensors) != len(graph.inputs):
         raise ModelError(f"{graph.file} has {len(graph.inputs)} inputs, the example {len(tensors)}")
