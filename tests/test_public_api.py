@@ -37,6 +37,7 @@ SURFACE = {
     "optimize",
     "pareto",
     "quantize",
+    "revise",
     "score",
     "search",
     "solve",

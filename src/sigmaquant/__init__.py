@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sigmaquant.quantized import QuantizedNetwork, quantize
     from sigmaquant.report import RunReport
     from sigmaquant.sensitivity import SensitivityTable, score
-    from sigmaquant.stages import export, pareto, search, solve
+    from sigmaquant.stages import export, pareto, revise, search, solve
 
 __all__ = [
     "BitPlan",
@@ -62,6 +62,7 @@ __all__ = [
     "optimize",
     "pareto",
     "quantize",
+    "revise",
     "score",
     "search",
     "solve",
@@ -84,7 +85,7 @@ _HOMES = {
     "quantized": ("QuantizedNetwork", "quantize"),
     "report": ("RunReport",),
     "sensitivity": ("SensitivityTable", "score"),
-    "stages": ("export", "pareto", "search", "solve"),
+    "stages": ("export", "pareto", "revise", "search", "solve"),
 }
 """The module behind each public name, imported when the name is first used: torch takes seconds."""
 

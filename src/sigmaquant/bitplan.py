@@ -48,6 +48,18 @@ class BitPlan(Artifact):
             origin=origin or self.origin,
         )
 
+    def differing(self, other: BitPlan) -> tuple[frozenset[str], frozenset[str]]:
+        """Layers, and precision groups, that another plan of the same network gives other widths.
+
+        >>> plan = BitPlan(weight_bits={"a": 2, "b": 4}, activation_bits={"x": 8})
+        >>> plan.differing(plan.with_weight_bits({"b": 3}))
+        (frozenset({'b'}), frozenset())
+        """
+        return (
+            _differing(self.weight_bits, other.weight_bits),
+            _differing(self.activation_bits, other.activation_bits),
+        )
+
     def mean_weight_bits(self, table: LayerTable) -> float:
         """Bits a weight, averaged over all weights of the network."""
         return sum(layer.weights * self.weight_bits[layer.name] for layer in table.layers) / (
@@ -71,3 +83,7 @@ class BitPlan(Artifact):
                 f"the plan does not cover {', '.join(missing[:5])} of {table.network}; it was made "
                 "for another network, search again"
             )
+
+
+def _differing(own: Mapping[str, int], other: Mapping[str, int]) -> frozenset[str]:
+    return frozenset(name for name, bits in own.items() if bits != other[name])

@@ -170,6 +170,8 @@ class FinetuneConfig(Frozen):
         mirrored: whether the images among the calibration data mean the same in a mirror.
         learning_rate: at the start of the schedule; None for the default.
         feature_weight, precision, memory: see ``finetune``.
+        revise: whether the plan is revised once on the trained network, which is then trained
+            again (see ``stages.revise``).
     """
 
     epochs: Annotated[int, pydantic.Field(ge=0)] = 5
@@ -179,10 +181,12 @@ class FinetuneConfig(Frozen):
     feature_weight: Annotated[float, pydantic.Field(ge=0)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     memory: Size | None = None
+    revise: bool = False
 
     def options(self) -> dict[str, Any]:
         """Arguments of ``finetune`` beyond the epochs; only those that differ from its defaults."""
-        return self.model_dump(exclude={"epochs", "data", "mirrored"}, exclude_defaults=True)
+        others = {"epochs", "data", "mirrored", "revise"}
+        return self.model_dump(exclude=others, exclude_defaults=True)
 
 
 class ExportConfig(Frozen):

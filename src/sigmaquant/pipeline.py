@@ -1,7 +1,7 @@
 """The whole story: from a trained network to a verified file and a report.
 
-capture -> check calibration data -> score -> search -> quantize -> fine-tune -> lower -> export
--> evaluate -> report
+capture -> check calibration data -> score -> search -> quantize -> fine-tune (-> revise the plan ->
+fine-tune again) -> lower -> export -> evaluate -> report
 
 Every result is kept in the run's folder, so that a run that was killed goes on where it stopped
 and a run with other settings repeats only what they change (see ``run_directory``). Where a
@@ -39,6 +39,7 @@ from sigmaquant.report import RunReport, write_report
 from sigmaquant.run_directory import RunDirectory
 from sigmaquant.run_report import Findings, build_report
 from sigmaquant.run_stages import RunStages
+from sigmaquant.run_tuning import tune
 from sigmaquant.search import check_feasible
 from sigmaquant.stages import check_exportable, limited_by_memory, target_profile
 
@@ -76,6 +77,7 @@ def optimize(
     feature_weight: float = 0.0,
     precision: str = "float32",
     memory: str | int | None = None,
+    revise: bool = False,
     strategy: str = "exact",
     activation_bits: int | None = None,
     metric: str = "taylor",
@@ -118,6 +120,8 @@ def optimize(
         feature_weight: of intermediate values in fine-tuning; see ``finetune``.
         precision: of fine-tuning, "float32", "bfloat16" or "auto".
         memory: that a step of fine-tuning may take, such as "2 GiB".
+        revise: revise the plan once after fine-tuning, by measuring its neighbours on the trained
+            network, and fine-tune again; the better of the two networks is the result.
         strategy: how the widths are chosen: "exact", "greedy", "sigma" or "refine".
         activation_bits: width of all activations. By default each precision group's is chosen where
             the device runs several, and is its native one elsewhere.
@@ -152,6 +156,7 @@ def optimize(
                 "feature_weight": feature_weight,
                 "precision": precision,
                 "memory": memory,
+                "revise": revise,
             },
             "export": {"format": format},
             "target": {"runtime": None if runtime is None else str(runtime)},
@@ -275,13 +280,14 @@ def _run(config: RunConfig, task: _Task) -> Result:
         solution = stages.search(scores, costs)
         check_widths(solution.plan)
         quantized = stages.quantize(solution.plan)
-        finetuned = None
+        tuned = None
         training = _training_data(config, task, stages)
         if training is not None and config.finetune.epochs > 0:
-            finetuned = stages.finetune(quantized, training)
-        program = stages.lower(quantized, finetuned)
-        verification = stages.export(program)
-        evaluation = stages.evaluate(quantized, finetuned, judge.batches, judge.digest)
+            tuned = tune(stages, solution, scores, costs, quantized, training)
+            solution = tuned.solution
+        network, made_by = (tuned.network, tuned.made_by) if tuned else (quantized, "quantize")
+        verification = stages.export(stages.lower(network, made_by))
+        evaluation = stages.evaluate(quantized, tuned, judge.batches, judge.digest)
 
         findings = Findings(
             table=task.network.table,
@@ -299,10 +305,11 @@ def _run(config: RunConfig, task: _Task) -> Result:
             held_back_samples=samples_of(stages.held_back),
             plan_loss=loss_name(task.loss),
             check=check,
+            revision=tuned.revision if tuned else None,
         )
         report = build_report(findings, seed=config.run.seed, command=task.command)
         ranks.from_main(lambda: write_report(report, stages.folder.folder))
-    return Result(solution.plan, quantized if finetuned is None else finetuned, report)
+    return Result(solution.plan, network, report)
 
 
 def _open(config: RunConfig, task: _Task, ranks: Ranks, cleanup: ExitStack) -> RunStages:
@@ -366,6 +373,12 @@ def _check_early(config: RunConfig, task: _Task, judge: _Judge) -> None:
         raise ConfigError(
             "fine-tuning is to use the calibration data, and training data are given too; leave "
             "out one of them"
+        )
+    has_data = task.training is not None or config.finetune.data == "calibration"
+    if config.finetune.revise and not (has_data and config.finetune.epochs):
+        raise ConfigError(
+            "the plan is to be revised after fine-tuning, and there is none: give training data, "
+            "or let it use the calibration data, and at least one epoch"
         )
     if task.training is not None:
         first = next(checked_batches(task.training, task.network, "training"), None)

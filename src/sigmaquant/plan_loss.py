@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 
-from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, samples_of
 from sigmaquant.divergence import Outputs, UserLoss, known_by_sample, sample_losses
 from sigmaquant.network import Network
 from sigmaquant.network.runner import flatten
-from sigmaquant.quantized import PlanQuantizer
+from sigmaquant.quantized import PlanQuantizer, QuantizedNetwork
 from sigmaquant.search import Measure
 from sigmaquant.search.arrays import FloatArray
 
@@ -41,14 +40,27 @@ def plan_measure(
         ConfigError, DataError: see ``quantize``.
     """
     quantizer = PlanQuantizer(network, calibration, rounding)
+    losses = network_measure(network, held_back, loss)
+    return lambda plan: losses(quantizer(plan))
+
+
+def network_measure(
+    network: Network, held_back: Sequence[Batch], loss: UserLoss | None = None
+) -> Callable[[QuantizedNetwork], FloatArray | float]:
+    """A measure of quantized networks, trained or not: as ``plan_measure``, once it has rounded.
+
+    Args:
+        network: the float network.
+        held_back: what they are measured on.
+        loss: the user's own.
+    """
 
     @cache
     def references() -> tuple[Outputs, ...]:
         with torch.no_grad():
             return tuple(network(*batch.inputs) for batch in held_back)
 
-    def measure(plan: BitPlan) -> FloatArray | float:
-        quantized = quantizer(plan)
+    def measure(quantized: QuantizedNetwork) -> FloatArray | float:
         with torch.no_grad():
             losses = [
                 sample_losses(reference, tuple(flatten(quantized(*batch.inputs))), batch, loss)

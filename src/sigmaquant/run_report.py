@@ -50,6 +50,7 @@ class Findings:
         held_back_samples: that plans were compared on.
         plan_loss: the loss that they were compared by.
         check: of the calibration data, before scoring.
+        revision: of the plan after fine-tuning, if one was asked for.
     """
 
     table: LayerTable
@@ -67,6 +68,7 @@ class Findings:
     held_back_samples: int
     plan_loss: str
     check: CalibrationCheck
+    revision: report.Revision | None = None
 
 
 def build_report(found: Findings, *, seed: int, command: str | None) -> report.RunReport:
@@ -105,6 +107,7 @@ def build_report(found: Findings, *, seed: int, command: str | None) -> report.R
         compared_plans=tuple(_compared_plans(found)),
         plan_loss=found.plan_loss,
         close_calls=tuple(_close_calls(solution)),
+        revision=found.revision,
         exports=(_exported_file(found),),
         stage_times=tuple(
             report.StageTime(stage=stage, seconds=seconds)

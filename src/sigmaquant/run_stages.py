@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
@@ -33,7 +33,7 @@ from sigmaquant.metrics import Run
 from sigmaquant.network import Network
 from sigmaquant.plan_loss import plan_measure
 from sigmaquant.quantized import QuantizedNetwork, quantize
-from sigmaquant.report.model import Stage
+from sigmaquant.report.model import Revision, Stage
 from sigmaquant.run_directory import Form, RunDirectory, artifact_form, fingerprint, record_form
 from sigmaquant.search import Solution, search
 from sigmaquant.sensitivity import SensitivityTable, score
@@ -43,6 +43,30 @@ if TYPE_CHECKING:
     from sigmaquant.export.verification import Verification
 
 logger = logging.getLogger(__name__)
+
+
+TrainingStage = Literal["finetune", "finetune_again"]
+_TRAINED_FILES: dict[TrainingStage, str] = {
+    "finetune": "finetuned.safetensors",
+    "finetune_again": "finetuned_again.safetensors",
+}
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What training came to.
+
+    Attributes:
+        solution: the plan, revised or not.
+        network: under that plan.
+        made_by: the stage that trained it.
+        revision: what came of revising the plan, if that was asked for.
+    """
+
+    solution: Solution
+    network: QuantizedNetwork
+    made_by: TrainingStage
+    revision: Revision | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +126,7 @@ class RunStages:
             "check",
             "check.json",
             inputs=[
-                *self._data_digests,
+                *self.data_digests,
                 None if source is None else source.digest,
                 compared_with,
                 seed,
@@ -129,7 +153,7 @@ class RunStages:
             "score",
             "scores.json",
             inputs=[
-                *self._data_digests,
+                *self.data_digests,
                 settings.metric,
                 settings.rounding,
                 activation_widths,
@@ -158,7 +182,7 @@ class RunStages:
             "search",
             "solution.json",
             inputs=[
-                *self._data_digests,
+                *self.data_digests,
                 scores.digest(),
                 costs.digest(),
                 self.budget.limits(),
@@ -170,66 +194,38 @@ class RunStages:
             make=lambda: self._searched(scores, costs),
             form=artifact_form(Solution),
         )
-        self.folder.ranks.from_main(lambda: solution.plan.save(self.folder.path("plan.json")))
+        self.save_plan(solution.plan)
         return solution
+
+    def save_plan(self, plan: BitPlan) -> None:
+        """Write the plan by itself, for other commands and for people."""
+        self.folder.ranks.from_main(lambda: plan.save(self.folder.path("plan.json")))
 
     def quantize(self, plan: BitPlan) -> QuantizedNetwork:
         """The network with the plan applied, without training."""
         return self.folder.stage(
             "quantize",
             "quantized.safetensors",
-            inputs=[*self._data_digests, plan.digest(), self.config.search.rounding],
+            inputs=[*self.data_digests, plan.digest(), self.config.search.rounding],
             make=lambda: self._quantized(plan),
             form=self._quantized_form,
         )
 
     def finetune(self, quantized: QuantizedNetwork, training: DataSource) -> QuantizedNetwork:
         """The quantized network after training."""
-        settings, seed = self.config.finetune, self.config.run.seed
-        options = settings.options()
-        # A source's digest is of its samples alone.
-        data = fingerprint(training.digest, self.config.data.batch_size)
-        return self.folder.stage(
-            "finetune",
-            "finetuned.safetensors",
-            inputs=[
-                *self._data_digests,
-                self.folder.content("quantize"),
-                data,
-                settings.epochs,
-                options,
-                seed,
-                loss_name(self.loss),
-            ],
-            make=lambda: finetune(
-                self.network,
-                quantized.plan,
-                training,
-                epochs=settings.epochs,
-                start=quantized,
-                validation=self.held_back,
-                calibration=self.calibration,
-                loss=self.loss,
-                seed=seed,
-                # A checkpoint knows what it trains, but not on which data.
-                checkpoint=self.folder.path(f"finetune-{data[:12]}.partial"),
-                ranks=self.folder.ranks,
-                **options,
-            ),
-            form=self._quantized_form,
-            shared=True,
-        )
+        return self._trained("finetune", quantized, "quantize", training)
 
-    def lower(
-        self, quantized: QuantizedNetwork, finetuned: QuantizedNetwork | None
-    ) -> IntegerProgram:
-        """The integer record of the network, fine-tuned if it was."""
-        made_by = "quantize" if finetuned is None else "finetune"
+    def finetune_again(self, revised: QuantizedNetwork, training: DataSource) -> QuantizedNetwork:
+        """The network after training under the revised plan."""
+        return self._trained("finetune_again", revised, "revise", training)
+
+    def lower(self, network: QuantizedNetwork, made_by: str) -> IntegerProgram:
+        """The integer record of a stage's network."""
         return self.folder.stage(
             "lower",
             "program.safetensors",
             inputs=[self.folder.content(made_by)],
-            make=lambda: lower(quantized if finetuned is None else finetuned),
+            make=lambda: lower(network),
             form=Form(save=save_program, load=load_program),
         )
 
@@ -244,7 +240,7 @@ class RunStages:
             "export",
             "verification.json",
             inputs=[
-                *self._data_digests,
+                *self.data_digests,
                 self.folder.content("lower"),
                 file,
                 settings.format,
@@ -264,7 +260,7 @@ class RunStages:
     def evaluate(
         self,
         quantized: QuantizedNetwork,
-        finetuned: QuantizedNetwork | None,
+        tuned: Tuned | None,
         batches: Callable[[], Iterable[Batch]],
         data: str,
     ) -> Evaluation:
@@ -272,7 +268,7 @@ class RunStages:
 
         Args:
             quantized: before training.
-            finetuned: after training, if there was any.
+            tuned: after training, if there was any.
             batches: reads the data from the start.
             data: their digest.
         """
@@ -280,8 +276,8 @@ class RunStages:
         def make() -> Evaluation:
             runs: dict[Stage, Run] = {"float": float_run(self.network)}
             runs["quantized"] = quantized_run(quantized)
-            if finetuned is not None:
-                runs["finetuned"] = quantized_run(finetuned)
+            if tuned is not None:
+                runs["finetuned"] = quantized_run(tuned.network)
             exported = self.config.export
             runs["exported"] = exported_run(self.folder.path(exported.file_name), exported.format)
             return evaluate_states(self.network, runs, batches)
@@ -293,7 +289,7 @@ class RunStages:
                 self._network_digest,
                 data,
                 self.folder.content("quantize"),
-                None if finetuned is None else self.folder.content("finetune"),
+                None if tuned is None else self.folder.content(tuned.made_by),
                 self.folder.content("export"),
             ],
             make=make,
@@ -312,23 +308,62 @@ class RunStages:
         )
         return search(scores, costs, self.budget, settings.strategy, bits, measure)
 
+    def _trained(
+        self, stage: TrainingStage, start: QuantizedNetwork, made_by: str, training: DataSource
+    ) -> QuantizedNetwork:
+        settings, seed = self.config.finetune, self.config.run.seed
+        options = settings.options()
+        # A source's digest is of its samples alone.
+        data = fingerprint(training.digest, self.config.data.batch_size)
+        return self.folder.stage(
+            stage,
+            _TRAINED_FILES[stage],
+            inputs=[
+                *self.data_digests,
+                self.folder.content(made_by),
+                data,
+                settings.epochs,
+                options,
+                seed,
+                loss_name(self.loss),
+            ],
+            make=lambda: finetune(
+                self.network,
+                start.plan,
+                training,
+                epochs=settings.epochs,
+                start=start,
+                validation=self.held_back,
+                calibration=self.calibration,
+                loss=self.loss,
+                seed=seed,
+                # A checkpoint knows what it trains, but not on which data.
+                checkpoint=self.folder.path(f"{stage}-{data[:12]}.partial"),
+                ranks=self.folder.ranks,
+                **options,
+            ),
+            form=self._quantized_form,
+            shared=True,
+        )
+
     def _quantized(self, plan: BitPlan) -> QuantizedNetwork:
         rounding = self.config.search.rounding
         return quantize(self.network, plan, self.calibration, rounding=rounding)
 
-    def _load_quantized(self, path: Path) -> QuantizedNetwork:
+    def load_quantized(self, path: Path) -> QuantizedNetwork:
+        """A quantized network of this run."""
         return QuantizedNetwork.load(path, self.network)
 
     @property
     def _quantized_form(self) -> Form[QuantizedNetwork]:
-        return Form(save=QuantizedNetwork.save, load=self._load_quantized)
+        return Form(save=QuantizedNetwork.save, load=self.load_quantized)
 
     @cached_property
     def _network_digest(self) -> str:
         return self.network.digest()
 
     @cached_property
-    def _data_digests(self) -> tuple[str, ...]:
+    def data_digests(self) -> tuple[str, ...]:
         """Of the network and the calibration data: what almost every stage depends on."""
         data = (data_digest(self.calibration), data_digest(self.held_back))
         return (self._network_digest, *data)

@@ -28,6 +28,7 @@ from sigmaquant.lowering import IntegerProgram, lower
 from sigmaquant.lowering.program import FloatOperator, Quantize
 from sigmaquant.network import Network
 from sigmaquant.plan_loss import plan_measure
+from sigmaquant.plan_revision import revise_plan, start_of
 from sigmaquant.quantized import QuantizedNetwork, check_rounding
 from sigmaquant.search import Front, Measure, Solution
 from sigmaquant.search import pareto as front_of_tables
@@ -129,6 +130,56 @@ def solve(
     )
 
 
+def revise(
+    tuned: QuantizedNetwork,
+    scores: SensitivityTable,
+    *,
+    calibration: Iterable[Any],
+    device: str | Path | DeviceProfile,
+    runtime: str | Path | None = None,
+    budget: Budget,
+    activation_bits: int | None = None,
+    rounding: str = "compensated",
+    loss: UserLoss | None = None,
+    seed: int = 0,
+) -> QuantizedNetwork:
+    """A fine-tuned network under a plan that suits it better, to be fine-tuned once more.
+
+    Scores know nothing of training. So the plans next to the network's are measured on it: what
+    keeps its width stays as it was trained, layers of another width are rounded anew. Moves that
+    gain more than noise are kept, as the strategy "refine" keeps them.
+
+    Args:
+        tuned: what ``finetune`` gave.
+        scores: of all its layers.
+        calibration: a loader of inputs: three quarters to round with, a quarter held back.
+        device: that the plan was searched for; see ``search``.
+        runtime: likewise.
+        budget: hard limits; the device's own memory is one too.
+        activation_bits: as for ``search``.
+        rounding: of the layers of another width.
+        loss: the user's own; see ``score``.
+        seed: of the draw of what is held back.
+
+    Returns:
+        The network under its new plan, ``revised.plan``, for ``finetune(..., start=revised)``. A
+        copy of the old one under the old plan where no move gains.
+
+    Raises:
+        ConfigError: an unknown rounding, or a budget that the network's plan does not keep.
+        DataError: see ``read_batches``.
+        DeviceError: an unknown device or runtime, or one that cannot run the network.
+        ArtifactError: the scores, or the plan's widths, do not fit the network and device.
+    """
+    check_rounding(rounding)
+    network, profile = tuned.network, target_profile(device, runtime)
+    costs, limits = cost_table(network.table, profile), limited_by_memory(budget, profile)
+    asked = problem(scores, costs, limits, activation_bits)
+    start = start_of(asked, tuned)
+    kept, held = _split(network, calibration, seed)
+    return revise_plan(asked, start, tuned, kept, held, rounding=rounding, loss=loss).network
+
+
 def _held_back_measure(
     network: Network | LayerTable,
     calibration: Iterable[Any],
@@ -140,9 +191,16 @@ def _held_back_measure(
         raise ConfigError(
             "to measure plans on calibration data takes the network itself, not its layer table"
         )
-    batches = read_batches(calibration, network, what="calibration")
-    kept, held = hold_back(batches, seed=seed, unit=network.batch_size or 1)
+    kept, held = _split(network, calibration, seed)
     return plan_measure(network, kept, held, rounding=rounding, loss=loss)
+
+
+def _split(
+    network: Network, calibration: Iterable[Any], seed: int
+) -> tuple[tuple[Batch, ...], tuple[Batch, ...]]:
+    """Samples to round with, and samples held back to measure on."""
+    batches = read_batches(calibration, network, what="calibration")
+    return hold_back(batches, seed=seed, unit=network.batch_size or 1)
 
 
 def pareto(

@@ -14,6 +14,7 @@ COMMANDS = [
     *("run", "capture", "score", "search", "pareto", "quantize", "finetune", "export", "report"),
     "demo",
     "check",
+    "revise",
 ]
 
 

@@ -32,7 +32,7 @@ def training():
     samples = TensorDataset(torch.from_numpy(data["x"]), torch.from_numpy(data["y"]))
     return Dying(samples, batch_size=16, shuffle=True)
 """
-COMMAND = ("run", "run.toml", "--training", "loader.py:training", "--epochs", "2")
+COMMAND = ("run", "run.toml", "--training", "loader.py:training", "--epochs", "2", "--revise")
 
 
 def test_a_run_whose_process_was_killed_goes_on(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sigmaquant.report import Refinement, RunReport, guarantees
+from sigmaquant.report import Refinement, Revision, RunReport, guarantees
 
 
 def told(report: RunReport, **solution: Any) -> str:
@@ -76,6 +76,30 @@ def test_optimality(report: RunReport, status: str, gap: float | None, sentence:
 )
 def test_what_measuring_gained(report: RunReport, record: Refinement, sentence: str) -> None:
     assert sentence in told(report, refinement=record)
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        (
+            Revision(moves=refinement(kept=0)),
+            "After fine-tuning 31 plans were measured; none was better than the first by more "
+            "than noise.",
+        ),
+        (
+            Revision(moves=refinement(), loss_again=0.0312, taken=True),
+            "After fine-tuning 31 plans were measured: 3 times the loss fell, from 0.0391 to 0.035 "
+            "(standard error of the difference 0.0011). Fine-tuned again under the last of these "
+            "plans, the loss is 0.0312: this is the result.",
+        ),
+        (
+            Revision(moves=refinement(), loss_again=None),
+            "plans, the loss is not finite: the plan was left as it was.",
+        ),
+    ],
+)
+def test_what_a_revision_gained(report: RunReport, record: Revision, sentence: str) -> None:
+    assert sentence in " ".join(guarantees(report.model_copy(update={"revision": record})))
 
 
 def test_a_uniform_plan_that_was_taken(report: RunReport) -> None:

@@ -44,6 +44,17 @@ def test_the_gap_speaks_of_the_scores(tables, two_layers):
     assert Refine().solve(asked, lambda plan: 1.0).gap == 0
 
 
+def test_another_answer_can_be_improved_too(tables, two_layers):
+    asked = tables.problem(two_layers, Budget(flash=480))
+    fours = asked.choices.index({"fragile": 4, "robust": 4})
+    start = Exact().solve(asked).model_copy(update={"plan": asked.plan(fours, "by hand")})
+    found = Refine().improved(asked, start, measured({(4, 4): 0.5, (8, 2): 0.3}), strategy="more")
+    assert bits(found) == (8, 2)
+    assert (found.strategy, found.plan.origin, found.refinement.kept) == ("more", "more", 1)
+    assert asked.fits(found.plan)
+    assert found.seconds >= start.seconds
+
+
 def test_an_improvement_within_noise_is_not_kept(tables, two_layers):
     asked = tables.problem(two_layers, Budget(flash=480))
     noise = np.array([0.1, -0.1, 0.1, -0.1])

@@ -18,6 +18,7 @@ from sigmaquant.cli.output import log_to_stderr, print_line
 from sigmaquant.cli.pareto import pareto
 from sigmaquant.cli.quantize import quantize
 from sigmaquant.cli.report import report
+from sigmaquant.cli.revise import revise
 from sigmaquant.cli.run import run
 from sigmaquant.cli.score import score
 from sigmaquant.cli.search import search
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_ARROWS = (capture, check, score, search, pareto, quantize, finetune, export, verify)
+_ARROWS = (capture, check, score, search, pareto, quantize, finetune, revise, export, verify)
 for command in (run, *_ARROWS, report, demo):
     app.command()(command)
 app.add_typer(devices, name="devices")

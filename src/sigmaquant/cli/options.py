@@ -84,6 +84,12 @@ FEATURE_WEIGHT = typer.Option(
     help="Of the intermediate values' distance from the float network's in fine-tuning; for deep "
     "networks and detectors.",
 )
+REVISE = typer.Option(
+    "--revise",
+    help="After fine-tuning, measure the plans next to this one on the trained network, and "
+    "fine-tune it again under one that gains; the better of the two is kept.",
+    show_default=False,
+)
 EVALUATION = typer.Option(
     "--evaluation",
     metavar="DATA",

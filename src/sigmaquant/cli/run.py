@@ -63,6 +63,7 @@ def run(
     feature_weight: Annotated[float | None, options.FEATURE_WEIGHT] = None,
     precision: Annotated[str | None, options.PRECISION] = None,
     memory: Annotated[str | None, options.MEMORY] = None,
+    revise: Annotated[bool | None, options.REVISE] = None,
     file_format: Annotated[
         str | None,
         typer.Option(
@@ -134,6 +135,7 @@ def run(
             "feature_weight": feature_weight,
             "precision": precision,
             "memory": memory,
+            "revise": revise,
         },
         "export": {"format": file_format},
         "gates": {"max_drop": max_drop},

@@ -88,11 +88,12 @@ def search(
     if json:
         print_line(plan.model_dump_json(indent=1))
     else:
-        _print_plan(plan, table, cost_table(table, profile), budget)
+        print_plan(plan, table, cost_table(table, profile), budget)
         print_line(f"plan: {out}")
 
 
-def _print_plan(plan: BitPlan, table: LayerTable, costs: CostTable, budget: Budget) -> None:
+def print_plan(plan: BitPlan, table: LayerTable, costs: CostTable, budget: Budget) -> None:
+    """Print the widths, and what they cost of the budget."""
     rows = [
         (layer.name, f"{layer.weights:,}", str(plan.weight_bits[layer.name]))
         for layer in table.layers

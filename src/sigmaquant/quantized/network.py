@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -130,6 +130,38 @@ class QuantizedNetwork(nn.Module):
     def copy(self) -> Self:
         """The same network in the same state, to be trained on its own."""
         return self._restored(self.network, self.plan, self.state())
+
+    def under(self, plan: BitPlan, ranges: Mapping[str, AffineRange]) -> Self:
+        """A copy under another plan, in which all that keeps its width is as it was.
+
+        Layers of another width have the float network's weights and biases, and step 1.
+
+        Args:
+            plan: widths of all layers and precision groups.
+            ranges: encoding of every precision group.
+
+        Raises:
+            ArtifactError: the plan does not cover the network.
+        """
+        scales = {layer.name: torch.ones(layer.channels) for layer in self.network.table.layers}
+        other = type(self)(self.network, plan, ranges, scales)
+        layers, groups = self.plan.differing(plan)
+        # A bias that layers share stays where one of them does.
+        kept = self._entries(self.network.layer_nodes().keys() - layers, ())
+        fresh = other.state()
+        anew = {name: fresh[name] for name in self._entries(layers, groups) - kept}
+        other.restore({**self.state(), **anew})
+        return other
+
+    def _entries(self, layers: Collection[str], groups: Collection[str]) -> set[str]:
+        """Names, in the state, of what belongs to layers and precision groups."""
+        calls = [call for layer in layers for call in self.network.layer_nodes()[layer]]
+        return {
+            *(str(node.target) for call in calls for node in arguments_of(call)[1:3]),
+            *(f"{_weight_path(layer)}.scale" for layer in layers),
+            *(f"{_activation_path(group)}.scale" for group in groups),
+            *(f"{_activation_path(group)}.zero_point" for group in groups),
+        }
 
     def save(self, path: str | Path) -> None:
         """Write parameters, encodings and plan as one safetensors file."""

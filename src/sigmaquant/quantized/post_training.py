@@ -8,7 +8,7 @@ its bias takes up the mean error that is left (Nagel et al. 2019, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from functools import cached_property
 from typing import Any
 
@@ -101,26 +101,81 @@ class PlanQuantizer:
         Raises:
             ArtifactError: the plan does not cover the network.
         """
-        layers = self._network.table.layers
-        plan.check_covers(self._network.table)
-        ranges = {
-            group: best_range(histogram, plan.activation_bits[group])
-            for group, histogram in self._histograms.items()
-        }
-        scales = {layer.name: torch.ones(layer.channels) for layer in layers}
+        table = self._network.table
+        plan.check_covers(table)
+        ranges = {group: self._range(group, plan) for group in table.groups}
+        scales = {layer.name: torch.ones(layer.channels) for layer in table.layers}
         quantized = QuantizedNetwork(self._network, plan, ranges, scales)
-        with torch.no_grad(), progress_bar("rounding", len(layers)) as advance:
-            _Passage(quantized, self._batches, ranges, self._rounding, advance).run()
+        self._round(quantized, ranges, scales.keys())
         return quantized
+
+    def revised(self, tuned: QuantizedNetwork, plan: BitPlan) -> QuantizedNetwork:
+        """A network that was trained, under another plan; what keeps its width stays as it is.
+
+        Layers of another width are rounded anew from the float network's weights, for the inputs
+        that the trained layers give them. Trained weights would not do: they start in the middle
+        of their levels and hardly leave it, so that they know no more than their levels.
+
+        Args:
+            tuned: the network after training.
+            plan: the other plan.
+
+        Raises:
+            ArtifactError: the plan does not cover the network.
+        """
+        plan.check_covers(self._network.table)
+        layers, groups = tuned.plan.differing(plan)
+        ranges = {
+            group: self._range(group, plan)
+            if group in groups
+            else tuned.activation_quantizer(group).encoding()
+            for group in self._network.table.groups
+        }
+        quantized = tuned.under(plan, ranges)
+        self._round(quantized, ranges, layers)
+        quantized.raise_scales()
+        return quantized
+
+    def round_anew(self, quantized: QuantizedNetwork, layers: Set[str]) -> None:
+        """Round some layers of a network again, for the inputs that the others give them by now.
+
+        Args:
+            quantized: edited in place.
+            layers: which; nothing else reads their weights and biases, which start from the float
+                network's.
+        """
+        calls = self._network.layer_nodes()
+        groups = self._network.table.groups
+        ranges = {group: quantized.activation_quantizer(group).encoding() for group in groups}
+        with torch.no_grad():
+            for anew in [call for layer in layers for call in calls[layer]]:
+                for parameter in arguments_of(anew)[1:3]:
+                    own = tensor_of(quantized.graph_module, parameter)
+                    own.copy_(tensor_of(self._network.module, parameter))
+        self._round(quantized, ranges, layers)
+        quantized.raise_scales()
+
+    def _range(self, group: str, plan: BitPlan) -> AffineRange:
+        return best_range(self._histograms[group], plan.activation_bits[group])
+
+    def _round(
+        self,
+        quantized: QuantizedNetwork,
+        ranges: dict[str, AffineRange],
+        layers: Set[str],
+    ) -> None:
+        with torch.no_grad(), progress_bar("rounding", len(layers)) as advance:
+            _Passage(quantized, self._batches, ranges, layers, self._rounding, advance).run()
 
 
 class _Passage:
     """All samples on their way through the network, in float and quantized.
 
     Args:
-        quantized: its weights, scales and biases are set on the way.
+        quantized: the weights, scales and biases of its layers are set on the way.
         batches: the calibration data.
         ranges: encodings of the precision groups.
+        layers: those that are rounded; the others are as they are to be.
         rounding: see ``quantize``.
         advance: called after each layer.
     """
@@ -130,6 +185,7 @@ class _Passage:
         quantized: QuantizedNetwork,
         batches: Sequence[Batch],
         ranges: dict[str, AffineRange],
+        layers: Set[str],
         rounding: str,
         advance: Callable[[], None],
     ) -> None:
@@ -140,15 +196,19 @@ class _Passage:
         self._rounding = rounding
         self._advance = advance
         self._samples = samples_of(batches)
-        self._rounded: set[str] = set()
-        self._corrected: set[str] = set()
+        calls = quantized.network.layer_nodes()
+        self._rounded = set(calls) - layers
+        self._corrected = {_bias_name(call) for layer in self._rounded for call in calls[layer]}
+        self._nodes = self._until({call for layer in layers for call in calls[layer]})
+        exact, own = self._runner.parameters, quantized.graph_module
+        integer = {node: tensor_of(own, node) for node in exact}
         starts = [dict(zip(self._runner.inputs, b.inputs, strict=True)) for b in batches]
-        self._float: list[Values] = [{**self._runner.parameters, **start} for start in starts]
-        self._integer: list[Values] = [{**self._runner.parameters, **start} for start in starts]
+        self._float: list[Values] = [{**exact, **start} for start in starts]
+        self._integer: list[Values] = [{**integer, **start} for start in starts]
 
     def run(self) -> None:
         """Move every sample through every node; what is not read again is dropped at once."""
-        for node in self._runner.nodes:
+        for node in self._nodes:
             is_layer = self._encodings.roles.get(node) is Role.LAYER
             if is_layer:
                 self._round(node)
@@ -165,6 +225,12 @@ class _Passage:
                 for values in self._integer:
                     self._quantize(node, values)
 
+    def _until(self, calls: Set[Node]) -> Sequence[Node]:
+        """The nodes up to the last of some calls: what lies behind it has nothing to be set."""
+        nodes = self._runner.nodes
+        ends = [end for end, node in enumerate(nodes, start=1) if node in calls]
+        return nodes[: max(ends, default=0)]
+
     def _quantize(self, node: Node, values: Values) -> None:
         if node in self._encodings.sites:
             encoding = self._ranges[self._encodings.groups[node]]
@@ -172,9 +238,8 @@ class _Passage:
 
     def _round(self, node: Node) -> None:
         layer = layer_name(node)
-        weight = self._quantized.weight(layer)
+        weight, quantizer = self._quantized.weight(layer), self._quantized.weight_quantizer(layer)
         if layer not in self._rounded:
-            quantizer = self._quantized.weight_quantizer(layer)
             levels, scales = self._levels(node, weight, quantizer.bits)
             quantizer.scale.copy_(scales.reshape(quantizer.scale.shape))
             # The trainable weight starts in the middle of its level.
@@ -182,8 +247,9 @@ class _Passage:
             self._rounded.add(layer)
             self._advance()
         _, weight_node, bias_node, *_ = arguments_of(node)
+        on_grid, bias = quantizer(weight), self._bias(node)
         for values in self._integer:
-            values[weight_node], values[bias_node] = weight, self._bias(node)
+            values[weight_node], values[bias_node] = on_grid, bias
 
     def _bias(self, node: Node) -> Tensor:
         return tensor_of(self._quantized.graph_module, arguments_of(node)[2])
@@ -213,7 +279,7 @@ class _Passage:
 
         A bias with several readers is corrected for the first.
         """
-        name = str(arguments_of(node)[2].target)
+        name = _bias_name(node)
         if name in self._corrected:
             return
         self._corrected.add(name)
@@ -227,3 +293,7 @@ class _Passage:
         shape[channel] = -1
         for values in self._integer:
             values[node].add_(error.reshape(shape))
+
+
+def _bias_name(call: Node) -> str:
+    return str(arguments_of(call)[2].target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sigmaquant.report.model import METRIC_TITLES, Refinement, RunReport
+from sigmaquant.report.model import METRIC_TITLES, Refinement, Revision, RunReport
 
 
 def guarantees(report: RunReport) -> tuple[str, ...]:
@@ -15,6 +15,8 @@ def guarantees(report: RunReport) -> tuple[str, ...]:
     sentences = [_budgets(report), _uniform_plans(report), _optimality(report)]
     if report.solution.refinement is not None:
         sentences.append(_refined(report.solution.refinement))
+    if report.revision is not None:
+        sentences.append(_revised(report.revision))
     return (*sentences, *_noise(report))
 
 
@@ -78,6 +80,19 @@ def _refined(refinement: Refinement) -> str:
     error = refinement.standard_error
     noise = "" if error is None else f" (standard error of the difference {error:.2g})"
     return f"{tried}: {refinement.kept} times the loss fell, from {start} to {after:.4g}{noise}."
+
+
+def _revised(revision: Revision) -> str:
+    moves = f"After fine-tuning {_refined(revision.moves)}"
+    if not revision.moves.kept:
+        return moves
+    loss = _or_not_finite(revision.loss_again)
+    kept = "this is the result" if revision.taken else "the plan was left as it was"
+    return f"{moves} Fine-tuned again under the last of these plans, the loss is {loss}: {kept}."
+
+
+def _or_not_finite(loss: float | None) -> str:
+    return "not finite" if loss is None else f"{loss:.4g}"
 
 
 def _noise(report: RunReport) -> Iterator[str]:

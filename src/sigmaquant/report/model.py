@@ -109,6 +109,23 @@ class Refinement(Frozen):
     standard_error: Amount | None
 
 
+class Revision(Frozen):
+    """What came of revising the plan once, after fine-tuning.
+
+    Attributes:
+        moves: measured around the plan, on the fine-tuned network.
+        loss_again: of the network fine-tuned again under the plan of the last move, on the same
+            samples; None where no move was kept, or the loss is not finite.
+        taken: whether that network is the result, and its plan the plan.
+    """
+
+    model_config = _FINITE
+
+    moves: Refinement
+    loss_again: float | None = None
+    taken: bool = False
+
+
 class Solution(Frozen):
     """How the plan was found.
 
@@ -326,6 +343,7 @@ class RunReport(Artifact):
         compared_plans: the chosen plan and its rivals, measured alike.
         plan_loss: the loss they were measured by; None where it is that of the scores.
         close_calls: swaps that the scores cannot settle, the closest first.
+        revision: of the plan after fine-tuning; None where none was asked for.
         exports: the files written.
         stage_times: in order of execution.
         float_operators: operators that stay float32, as "place: operator".
@@ -346,6 +364,7 @@ class RunReport(Artifact):
     compared_plans: tuple[ComparedPlan, ...] = ()
     plan_loss: str | None = None
     close_calls: tuple[CloseCall, ...] = ()
+    revision: Revision | None = None
     exports: tuple[ExportedFile, ...] = ()
     stage_times: tuple[StageTime, ...] = ()
     float_operators: tuple[str, ...] = ()

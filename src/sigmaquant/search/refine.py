@@ -27,13 +27,13 @@ PATIENCE = 24
 
 @dataclass(frozen=True)
 class Refine:
-    """Local search by measured loss, around the plan of ``Exact``.
+    """Local search by measured loss, around the plan of ``Exact`` or another.
 
     A move gives one layer or precision group another width, or swaps one width step between two of
     them. The first that helps is taken, and the next are tried around the new plan.
 
     Attributes:
-        measurements: plans measured at most, that of ``Exact`` included.
+        measurements: plans measured at most, the first one included.
         patience: so many measurements in a row without a gain end the search.
     """
 
@@ -52,19 +52,30 @@ class Refine:
                 "the strategy 'refine' measures plans, and there is nothing to measure them with: "
                 "give calibration data or a measure, or choose 'exact', which needs scores alone"
             )
+        return self.improved(problem, Exact().solve(problem), measure, strategy="refine")
+
+    def improved(
+        self, problem: Problem, start: Solution, measure: Measure, *, strategy: str
+    ) -> Solution:
+        """Improve an answer that is known; the new one never measures worse.
+
+        Args:
+            problem: what both answer.
+            start: whose plan is within the budgets.
+            measure: of a plan's loss.
+            strategy: what the new answer is called.
+        """
         started = time.perf_counter()
-        exact = Exact().solve(problem)
-        start = problem.chosen(exact.plan)
         with progress_bar("refining", self.measurements) as advance:
-            trials = Trials(problem, measure, start, advance)
+            trials = Trials(problem, measure, problem.chosen(start.plan), advance)
             self._improve(problem, trials)
         return solution(
             problem,
             trials.best,
-            strategy="refine",
+            strategy=strategy,
             status="feasible",
-            gap=_gap(problem.objective(trials.best), exact),
-            seconds=time.perf_counter() - started,
+            gap=_gap(problem.objective(trials.best), start),
+            seconds=start.seconds + time.perf_counter() - started,
             refinement=trials.record(),
         )
 
@@ -81,8 +92,8 @@ class Refine:
                 failures += 1
 
 
-def _gap(objective: float, exact: Solution) -> float | None:
+def _gap(objective: float, start: Solution) -> float | None:
     """How far the summed scores may lie above their optimum; the measured loss has overruled it."""
-    if exact.gap is None:
+    if start.gap is None:
         return None
-    return gap_to(objective, exact.objective - exact.gap * abs(exact.objective))
+    return gap_to(objective, start.objective - start.gap * abs(start.objective))
