@@ -37,6 +37,7 @@ SURFACE = {
     "optimize",
     "pareto",
     "quantize",
+    "reconstruct",
     "revise",
     "score",
     "search",

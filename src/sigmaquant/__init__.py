@@ -5,7 +5,7 @@
 98304
 
 The stages are functions, in the order in which they are called: ``capture``, ``score``,
-``search``, ``quantize`` or ``finetune``, ``export``. ``optimize`` calls all of them.
+``search``, ``quantize``, ``reconstruct`` or ``finetune``, ``export``. ``optimize`` calls them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sigmaquant.network.onnx import load_onnx
     from sigmaquant.pipeline import Result, optimize
     from sigmaquant.quantized import QuantizedNetwork, quantize
+    from sigmaquant.reconstruction import reconstruct
     from sigmaquant.report import RunReport
     from sigmaquant.sensitivity import SensitivityTable, score
     from sigmaquant.stages import export, pareto, revise, search, solve
@@ -62,6 +63,7 @@ __all__ = [
     "optimize",
     "pareto",
     "quantize",
+    "reconstruct",
     "revise",
     "score",
     "search",
@@ -83,6 +85,7 @@ _HOMES = {
     "network.onnx": ("load_onnx",),
     "pipeline": ("Result", "optimize"),
     "quantized": ("QuantizedNetwork", "quantize"),
+    "reconstruction": ("reconstruct",),
     "report": ("RunReport",),
     "sensitivity": ("SensitivityTable", "score"),
     "stages": ("export", "pareto", "revise", "search", "solve"),

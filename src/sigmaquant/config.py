@@ -160,6 +160,16 @@ class SearchConfig(Frozen):
     activation_bits: ActivationBits | None = None
 
 
+class QuantizeConfig(Frozen):
+    """What follows once the weights are rounded, with the calibration data alone.
+
+    Attributes:
+        reconstruct: steps of block reconstruction on each block (see ``reconstruct``); 0 for none.
+    """
+
+    reconstruct: Annotated[int, pydantic.Field(ge=0)] = 0
+
+
 class FinetuneConfig(Frozen):
     """Training after quantization.
 
@@ -237,6 +247,7 @@ class RunConfig(Frozen):
     data: DataConfig = DataConfig()
     target: TargetConfig = TargetConfig()
     search: SearchConfig = SearchConfig()
+    quantize: QuantizeConfig = QuantizeConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     export: ExportConfig = ExportConfig()
     gates: GatesConfig = GatesConfig()

@@ -71,6 +71,7 @@ def optimize(
     evaluation: Iterable[Any] | None = None,
     deployment: Iterable[Any] | None = None,
     out: str | Path | None = None,
+    reconstruct: int = 0,
     epochs: int = 5,
     learning_rate: float | None = None,
     mirrored: bool = False,
@@ -114,6 +115,8 @@ def optimize(
             that torch cannot tell apart by type and size count as the same, and so do losses of
             one name. Without it nothing is kept but what is returned. Processes on several
             machines need one that all of them see.
+        reconstruct: steps of block reconstruction on each block, on the calibration data; 0 for
+            none.
         epochs: of fine-tuning; 0 for none.
         learning_rate: of fine-tuning, at its start; see ``finetune``.
         mirrored: whether calibration images that are trained on mean the same in a mirror.
@@ -148,6 +151,7 @@ def optimize(
                 "rounding": rounding,
                 "activation_bits": activation_bits,
             },
+            "quantize": {"reconstruct": reconstruct},
             "finetune": {
                 "epochs": epochs,
                 "data": train if isinstance(train, str) else None,

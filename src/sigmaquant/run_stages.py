@@ -33,6 +33,7 @@ from sigmaquant.metrics import Run
 from sigmaquant.network import Network
 from sigmaquant.plan_loss import plan_measure
 from sigmaquant.quantized import QuantizedNetwork, quantize
+from sigmaquant.reconstruction import reconstruct
 from sigmaquant.report.model import Revision, Stage
 from sigmaquant.run_directory import Form, RunDirectory, artifact_form, fingerprint, record_form
 from sigmaquant.search import Solution, search
@@ -206,7 +207,12 @@ class RunStages:
         return self.folder.stage(
             "quantize",
             "quantized.safetensors",
-            inputs=[*self.data_digests, plan.digest(), self.config.search.rounding],
+            inputs=[
+                *self.data_digests,
+                plan.digest(),
+                self.config.search.rounding,
+                *self._reconstruction,
+            ],
             make=lambda: self._quantized(plan),
             form=self._quantized_form,
         )
@@ -348,11 +354,21 @@ class RunStages:
 
     def _quantized(self, plan: BitPlan) -> QuantizedNetwork:
         rounding = self.config.search.rounding
-        return quantize(self.network, plan, self.calibration, rounding=rounding)
+        start = quantize(self.network, plan, self.calibration, rounding=rounding)
+        if not self._reconstruction:
+            return start
+        steps, seed = self._reconstruction
+        return reconstruct(self.network, start, self.calibration, steps=steps, seed=seed)
 
     def load_quantized(self, path: Path) -> QuantizedNetwork:
         """A quantized network of this run."""
         return QuantizedNetwork.load(path, self.network)
+
+    @property
+    def _reconstruction(self) -> tuple[int, ...]:
+        """Steps and seed where blocks are reconstructed, else nothing: as in runs without it."""
+        steps = self.config.quantize.reconstruct
+        return (steps, self.config.run.seed) if steps else ()
 
     @property
     def _quantized_form(self) -> Form[QuantizedNetwork]:

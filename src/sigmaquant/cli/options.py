@@ -67,6 +67,13 @@ MIRRORED = typer.Option(
     rich_help_panel=_DATA,
     show_default=False,
 )
+RECONSTRUCT = typer.Option(
+    "--reconstruct",
+    metavar="STEPS",
+    min=0,
+    help="Of learning the rounding block by block on the calibration data, for each block; 0, the "
+    "default, for none.",
+)
 PRECISION = typer.Option(
     "--precision",
     help="Of fine-tuning: float32, the default; bfloat16; or auto, bfloat16 where the processor "

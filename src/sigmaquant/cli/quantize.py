@@ -24,18 +24,24 @@ def quantize(
     rounding: Annotated[
         str, typer.Option(help="Of the weights: compensated or nearest.")
     ] = "compensated",
+    reconstruct: Annotated[int, options.RECONSTRUCT] = 0,
     out: Annotated[Path, options.OUT] = Path("quantized.safetensors"),
+    seed: Annotated[int, options.SEED] = 0,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Round the weights to a plan's widths; no labels, no training.
+    """Round the weights to a plan's widths; no labels, no training data.
 
     Example: sigmaquant quantize network.pt2 plan.json --calibration calibration.npz
+
+    Example: sigmaquant quantize network.pt2 plan.json --calibration calibration.npz
+    --reconstruct 600
     """
     from sigmaquant.bitplan import BitPlan
     from sigmaquant.network import Network
     from sigmaquant.quantized import quantize as quantize_network
+    from sigmaquant.reconstruction import reconstruct as reconstruct_blocks
 
     data = data_settings(
         config,
@@ -46,7 +52,10 @@ def quantize(
     captured = Network.load(network)
     loaded = BitPlan.load(plan)
     batches = calibration_batches(captured, data)
-    quantize_network(captured, loaded, batches, rounding=rounding).save(out)
+    quantized = quantize_network(captured, loaded, batches, rounding=rounding)
+    if reconstruct:
+        quantized = reconstruct_blocks(captured, quantized, batches, steps=reconstruct, seed=seed)
+    quantized.save(out)
     if json:
         print_json({"quantized": str(out)})
     else:

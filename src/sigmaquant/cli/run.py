@@ -52,6 +52,7 @@ def run(
         str | None,
         typer.Option(help="Of the weights: compensated or nearest.", rich_help_panel=_RUN),
     ] = None,
+    reconstruct: Annotated[int | None, options.RECONSTRUCT] = None,
     epochs: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="Of fine-tuning; 0 for none.", rich_help_panel=_RUN),
@@ -127,6 +128,7 @@ def run(
             "rounding": rounding,
             "activation_bits": activation_bits,
         },
+        "quantize": {"reconstruct": reconstruct},
         "finetune": {
             "epochs": epochs,
             "learning_rate": learning_rate,

@@ -57,7 +57,7 @@ class TaylorMetric:
         values, outputs = _differentiable_run(network, batch, bool(candidates.encodings))
         reference = tuple(output.detach() for output in outputs)
         before = sample_losses(reference, reference, batch, loss)
-        objective = _objective(outputs, batch, loss, seed)
+        objective = random_objective(outputs, batch, loss, seed)
         differentiable = [node for node, value in values.items() if value.requires_grad]
         gradients = torch.autograd.grad(
             objective, [values[node] for node in differentiable], allow_unused=True
@@ -79,7 +79,7 @@ def _halved_squares(widths: Iterable[int], changes: Tensor) -> dict[int, Tensor]
     return dict(zip(widths, (0.5 * changes.square()).unbind(1), strict=True))
 
 
-def _objective(outputs: Outputs, batch: Batch, loss: UserLoss | None, seed: int) -> Tensor:
+def random_objective(outputs: Outputs, batch: Batch, loss: UserLoss | None, seed: int) -> Tensor:
     """A scalar whose gradient's squares average to the loss's second derivative."""
     if isinstance(loss, Distillation):
         outputs = loss.view(outputs, tuple(output.detach() for output in outputs))
