@@ -132,7 +132,7 @@ def test_without_a_start_the_calibration_data_make_one() -> None:
 def test_the_first_training_samples_calibrate_where_nothing_else_is_given() -> None:
     x, y = digits()
     batches = [(x[i : i + 64], y[i : i + 64]) for i in range(0, 640, 64)]
-    begun = quantize(trained(), plan(), [x[:512]])
+    begun = quantize(trained(), plan(), x[:512].split(64))
     after = finetune(trained(), plan(), batches, epochs=1)
     assert loss_of(after, [x[:512]]) < loss_of(begun, [x[:512]])
 

@@ -166,13 +166,14 @@ def test_errors(tmp_path: Path) -> None:
         score(network, data, checkpoint=checkpoint / "below")
 
 
-def test_a_classifier_is_scored_on_samples_that_it_was_not_fitted_to() -> None:
+@pytest.mark.parametrize("batch_size", [40, 160])
+def test_a_classifier_is_scored_on_samples_that_it_was_not_fitted_to(batch_size: int) -> None:
     """With fewer samples than inputs, error compensation fits what is theirs alone."""
     torch.manual_seed(0)
     network = capture(nn.Linear(256, 10).eval(), torch.zeros(2, 256))
     mixed = torch.randn(256, 256) / 16
     seen, unseen = torch.randn(160, 256) @ mixed, torch.randn(4_000, 256) @ mixed
-    data = [(part,) for part in seen.split(40)]
+    data = [(part,) for part in seen.split(batch_size)]
     table = score(network, data, metric="loss")
     for bits in (2, 3, 4):
         quantized = quantize(network, BitPlan.uniform(network.table, bits), data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -133,6 +134,22 @@ def samples_between(batch: Batch, start: int, stop: int) -> Batch:
     """Samples ``start`` to ``stop``, with their labels."""
     target = None if batch.target is None else batch.target[start:stop]
     return Batch(tuple(x[start:stop] for x in batch.inputs), target)
+
+
+def in_parts(batches: Sequence[Batch], network: Network, least: int) -> Sequence[Batch]:
+    """The samples as at least so many batches, if the network takes smaller ones.
+
+    How much the parts of the data differ tells how much of what they say is chance.
+    """
+    if len(batches) >= least or network.batch_size is not None:
+        return batches
+    parts = math.ceil(least / len(batches))
+    found = []
+    for batch in batches:
+        size = math.ceil(len(batch) / parts)
+        starts = range(0, len(batch), size)
+        found += [samples_between(batch, start, start + size) for start in starts]
+    return found
 
 
 def samples_of(batches: Sequence[Batch]) -> int:

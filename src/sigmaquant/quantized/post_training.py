@@ -18,6 +18,7 @@ from torch.fx import Node
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, read_batches, samples_of
+from sigmaquant.calibration.batches import in_parts
 from sigmaquant.calibration.columns import ColumnReader, layer_groups, weight_rows
 from sigmaquant.calibration.moments import paired_moments
 from sigmaquant.calibration.ranges import group_histograms
@@ -42,6 +43,7 @@ from sigmaquant.quantizers import (
 )
 from sigmaquant.quantizers.ranges import Histogram
 
+_LEAST_PARTS = 4  # of the data, for moments to tell what in them is chance
 ROUNDINGS = ("compensated", "nearest")
 
 
@@ -89,7 +91,8 @@ class PlanQuantizer:
         check_rounding(rounding)
         self._network = network
         self._rounding = rounding
-        self._batches = read_batches(calibration, network, what="calibration")
+        batches = read_batches(calibration, network, what="calibration")
+        self._batches = in_parts(batches, network, _LEAST_PARTS)
 
     @cached_property
     def _histograms(self) -> dict[str, Histogram]:

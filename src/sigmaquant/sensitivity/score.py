@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sigmaquant.calibration import Batch, data_digest, read_batches
-from sigmaquant.calibration.batches import samples_between
+from sigmaquant.calibration.batches import in_parts
 from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.errors import ConfigError, DataError
 from sigmaquant.layers import ACTIVATION_WIDTHS
@@ -107,7 +107,7 @@ def score(
     if metric == WITHOUT_DATA:
         return sigma_scores(network)
     assert calibration is not None
-    batches = _in_folds(network, read_batches(calibration, network, what="calibration"))
+    batches = in_parts(read_batches(calibration, network, what="calibration"), network, _FOLDS)
     widths = tuple(sorted(set(activation_widths)))
     named = loss_name(loss)
     options = f"{metric} {rounding} {seed} {named} {widths}"
@@ -182,19 +182,6 @@ def _summed(work: _Work, sums: Sums, checkpoint: Path | None, ranks: Ranks) -> S
     if checkpoint is not None:
         ranks.from_main(partial(checkpoint.unlink, missing_ok=True))
     return sums
-
-
-def _in_folds(network: Network, batches: Sequence[Batch]) -> Sequence[Batch]:
-    """At least as many batches as folds, if the network takes smaller ones."""
-    if len(batches) >= _FOLDS or network.batch_size is not None:
-        return batches
-    parts = math.ceil(_FOLDS / len(batches))
-    found = []
-    for batch in batches:
-        size = math.ceil(len(batch) / parts)
-        starts = range(0, len(batch), size)
-        found += [samples_between(batch, start, start + size) for start in starts]
-    return found
 
 
 def _check_same_data(ranks: Ranks, inputs: str) -> None:
