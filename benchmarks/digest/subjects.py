@@ -39,7 +39,6 @@ SOUND_CALIBRATION = 40
 """Of ad01's normal clips; the other 100 test, with the 108 anomalous ones."""
 
 _CIFAR_CALIBRATION = 500  # first training images
-_CIFAR_HELD_BACK = 500
 _CIFAR_BATCH = 128
 _FEW_BATCH = 25
 _PASSES = 10  # over few keywords, an epoch
@@ -122,21 +121,17 @@ class Subject:
 
 
 def _cifar(
-    name: str,
-    reductions: tuple[float, ...],
-    trained: tuple[float, ...],
-    images: int,
-    calibrating: int = _CIFAR_CALIBRATION,
+    name: str, reductions: tuple[float, ...], trained: tuple[float, ...], images: int
 ) -> Subject:
-    """Training images in their order: some calibrate, ``images`` train, 500 judge the epochs."""
+    """Training images in their order: 500 calibrate, ``images`` train, 500 judge the epochs."""
     prepare, test = NETWORKS[name].prepare, assets.cifar10("test")
-    known = assets.cifar10("train", calibrating + images + _CIFAR_HELD_BACK)
-    rest = known.without_first(calibrating)
+    known = assets.cifar10("train", 2 * _CIFAR_CALIBRATION + images)
+    rest = known.without_first(_CIFAR_CALIBRATION)
     return Subject(
         name,
         load_network(name),
         NETWORKS[name].input_shape,
-        _batches(prepare(known.images[:calibrating]), 100),
+        _batches(prepare(known.images[:_CIFAR_CALIBRATION]), 100),
         Test(prepare(test.images).numpy(), TOP1, _top1_percent(test.labels), batch=500),
         Training(
             lambda: training_loader(rest.first(images), prepare, _CIFAR_BATCH),
@@ -149,7 +144,7 @@ def _cifar(
 
 
 def _resnet56() -> Subject:
-    return _cifar("resnet56", (8, 10, 12), (12,), images=10_000, calibrating=2_000)
+    return _cifar("resnet56", (8, 10, 12), (12,), images=10_000)
 
 
 def _resnet20() -> Subject:
