@@ -104,8 +104,8 @@ def finetune(
     )
     ranks.from_main(lambda: tuned.save(out))
     if ranks.index > 0:
-        pass  # the main process prints for all
-    elif json:
+        return  # the main process prints for all
+    if json:
         print_json({"finetuned": str(out)})
     else:
         print_line(f"fine-tuned for {epochs} epochs: {out}")
