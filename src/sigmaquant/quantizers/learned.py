@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,29 +20,43 @@ from sigmaquant.quantizers.scales import level_bounds
 
 
 class _LearnedStep(torch.autograd.Function):
-    """Levels low .. high of ``x``, with one scale for everything or one a leading row."""
+    """Levels low .. high of ``x``, with one scale for everything or one a leading row.
+
+    Activations are large and this is most of what training does to them, so they are gone through
+    as seldom as can be, and besides the result only v is kept.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, weight: float) -> Tensor:
         v = x / scale
-        levels = torch.clamp(torch.round(v), low, high)
-        ctx.save_for_backward(v, levels, scale)
+        quantized = v.clamp(low, high).round_().mul_(scale)
+        ctx.save_for_backward(v, quantized, scale)
         ctx.bounds, ctx.weight = (low, high), weight
-        return levels * scale
+        return quantized
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         (gradient,) = gradients
-        v, levels, scale = ctx.saved_tensors
-        low, high = ctx.bounds
-        inside = (v >= low) & (v <= high)
-        to_x = gradient * inside
-        by_scale = gradient * levels - to_x * v
-        if scale.numel() == 1:
-            to_scale = by_scale.sum().reshape(scale.shape)
-        else:
-            to_scale = by_scale.flatten(1).sum(1).reshape(scale.shape)
+        v, quantized, scale = ctx.saved_tensors
+        to_x = _inside(gradient, v, *ctx.bounds)
+        of_levels = _row_products(gradient, quantized, scale) / scale
+        to_scale = of_levels - _row_products(to_x, v, scale)
         return to_x, to_scale * ctx.weight, None, None, None
+
+
+def _inside(gradient: Tensor, v: Tensor, low: int, high: int) -> Tensor:
+    """The gradient where low <= v <= high, else 0, in one pass: hardtanh's bounds are open."""
+    below = float(np.nextafter(np.float32(low), np.float32(-np.inf)))
+    above = float(np.nextafter(np.float32(high), np.float32(np.inf)))
+    passed: Tensor = torch.ops.aten.hardtanh_backward(gradient, v, below, above)
+    return passed
+
+
+def _row_products(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+    """The sum of products of the values that share a scale, in the scale's shape."""
+    if scale.numel() == 1:
+        return torch.dot(a.reshape(-1), b.reshape(-1)).reshape(scale.shape)
+    return (a * b).flatten(1).sum(1).reshape(scale.shape)
 
 
 class WeightQuantizer(nn.Module):
