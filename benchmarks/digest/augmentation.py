@@ -1,9 +1,11 @@
-"""A few hundred images, seen anew in every pass: crops, zooms and mirror images of them.
+"""Few samples, seen anew in every pass: parts and mirror images of images, sounds equalised.
 
 The float network answers for each of them, so nothing needs a label.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 _SMALLEST_AREA = 0.5
 _ASPECT = 0.1  # sides differ by so much at most
+_TILT_DB = 2.0  # standard deviation of the gain at each of the _TILT_KNOTS frequencies
+_TILT_KNOTS = 8
 
 
 class ReusedImages(Dataset[torch.Tensor]):
@@ -52,3 +56,40 @@ def _part(length: int, share: float) -> int:
 def reused_loader(images: torch.Tensor, passes: int, batch_size: int) -> DataLoader[torch.Tensor]:
     """Shuffled, augmented batches."""
     return DataLoader(ReusedImages(images, passes), batch_size, shuffle=True)
+
+
+def equalised(windows: torch.Tensor, bands: int) -> torch.Tensor:
+    """Log-mel windows as another microphone would have heard them, drawn from torch's generator.
+
+    Each gets a gain of its own at every frequency, linear between a few that are drawn at random.
+
+    Args:
+        windows: (n, frames * bands), in dB.
+        bands: of the mel spectrum.
+    """
+    knots = _TILT_DB * torch.randn(len(windows), 1, _TILT_KNOTS)
+    gains = F.interpolate(knots, bands, mode="linear", align_corners=True)[:, 0]
+    return windows + gains.repeat(1, windows.shape[1] // bands)
+
+
+class EqualisedWindows:
+    """Shuffled batches of log-mel windows, ``equalised`` anew in each pass.
+
+    Args:
+        windows: (n, frames * bands), in dB.
+        bands: of the mel spectrum.
+        batch_size: windows a batch; those left over wait for another pass.
+    """
+
+    def __init__(self, windows: torch.Tensor, bands: int, batch_size: int) -> None:
+        self._windows = windows
+        self._bands = bands
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self._windows) // self._batch_size
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        order = torch.randperm(len(self._windows))
+        for rows in order.split(self._batch_size)[: len(self)]:
+            yield equalised(self._windows[rows], self._bands)

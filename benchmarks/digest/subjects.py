@@ -24,7 +24,7 @@ from benchmarks.deployment.subjects import (
     vendor_path,
 )
 from benchmarks.detection import average_precision, detected, prepared
-from benchmarks.digest.augmentation import reused_loader
+from benchmarks.digest.augmentation import EqualisedWindows, equalised, reused_loader
 from benchmarks.digest.detector import joined_arrays, load_detector_heads, seen_by_heads
 from benchmarks.networks import NETWORKS, load_network
 from sigmaquant.calibration import Batch
@@ -37,6 +37,10 @@ TOP1, AP, AUC = "top1_percent", "ap_percent", "auc_percent"
 YOLOX, YOLOX_FILE, YOLOX_SIDE = "yolox_nano", "yolox_nano_coco_416", 416
 SOUND_CALIBRATION = 40
 """Of ad01's normal clips; the other 100 test, with the 108 anomalous ones."""
+
+_SOUND_BANDS = 128
+_EQUALISED = 3  # copies of each calibrating window
+_SOUND_RATE = 0.0003
 
 _CIFAR_CALIBRATION = 500  # first training images
 _CIFAR_BATCH = 128
@@ -144,7 +148,7 @@ def _cifar(
 
 
 def _resnet56() -> Subject:
-    return _cifar("resnet56", (8, 10, 12), (12,), images=10_000)
+    return _cifar("resnet56", (8, 10, 12), (12,), images=48_900)
 
 
 def _resnet20() -> Subject:
@@ -181,7 +185,12 @@ def _dscnn() -> Subject:
 
 
 def _autoencoder() -> Subject:
-    """The first normal clips calibrate and train; all others test.
+    """The first normal clips calibrate and train, each also equalised; all others test.
+
+    With the plain windows of 30 clips alone, error compensation fits these clips: on ten others the
+    clips' reconstruction errors shift by .140 (standard deviation), with equalised ones by .070.
+    Fine-tuning lowers the distance there from 273e-6 to 262e-6 at a rate of 0.0003 with them, and
+    at no other rate (0.003, 0.001) nor with the plain windows.
 
     Behind its bottleneck a thousandth of the windows meet so steep a part of the network that the
     second order says 25 times the rise that is measured; so it is measured.
@@ -190,15 +199,21 @@ def _autoencoder() -> Subject:
     normal = np.flatnonzero(sounds.anomalous == 0)[:SOUND_CALIBRATION]
     rest = np.setdiff1d(np.arange(len(sounds.anomalous)), normal)
     calibration, test = prepare(sounds.frames[normal]), prepare(sounds.frames[rest]).numpy()
+    torch.manual_seed(0)
+    moved = [equalised(calibration, _SOUND_BANDS) for _ in range(_EQUALISED)]
     vendor = VendorFile(vendor_path("ad01_int8"), test)
     reduction = _reduction_to_half("autoencoder", vendor)
     return Subject(
         "autoencoder",
         load_network("autoencoder"),
         NETWORKS["autoencoder"].input_shape,
-        _batches(calibration, 196),
+        _batches(torch.cat([calibration, *moved]), 784),
         Test(test, AUC, _auc_percent(test, sounds.anomalous[rest]), batch=1_960),
-        Training(lambda: _shuffled(calibration), epochs=5),
+        Training(
+            lambda: EqualisedWindows(calibration, _SOUND_BANDS, 64),
+            epochs=10,
+            learning_rate=_SOUND_RATE,
+        ),
         (reduction,),
         (reduction,),
         vendor,
