@@ -180,7 +180,14 @@ class HeadlineBench:
     ) -> Candidate:
         watch = Stopwatch(seconds)
         with watch.stage("quantize"):
-            quantized = quantize(self.network, plan, self.subject.calibration, rounding=rounding)
+            subject = self.subject
+            quantized = quantize(
+                self.network,
+                plan,
+                subject.calibration,
+                rounding=rounding,
+                mirrored=subject.mirrored,
+            )
         return Candidate(variant, quantized, watch.seconds)
 
     @property

@@ -109,6 +109,7 @@ class Subject:
         vendor: the makers' int8 file, if there is one.
         loss: for scores and training; None for the divergence of the outputs.
         metric: that scores the layers.
+        mirrored: whether the inputs are images that mean the same in a mirror; see ``quantize``.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Subject:
     vendor: VendorFile | None = None
     loss: UserLoss | None = None
     metric: str = "taylor"
+    mirrored: bool = False
 
 
 def _cifar(
@@ -144,6 +146,7 @@ def _cifar(
         ),
         reductions,
         trained,
+        mirrored=True,
     )
 
 
@@ -240,6 +243,7 @@ def _imagenet(name: str) -> Subject:
         ),
         (4, 5, 6, 7.5, 10),
         (7.5,),
+        mirrored=True,
     )
 
 
@@ -268,6 +272,7 @@ def _yolox() -> Subject:
         (4, 5, 6, 7, 8),
         (7,),
         loss=Distillation(seen_by_heads),
+        mirrored=True,
     )
 
 

@@ -27,5 +27,6 @@ def test_a_pass_shows_whole_batches_of_all_windows_and_each_pass_others() -> Non
     torch.manual_seed(0)
     first, second = list(loader), list(loader)
 
-    assert [len(batch) for batch in first] == [4, 4] and len(loader) == 2
+    assert [len(batch) for batch in first] == [4, 4]
+    assert len(loader) == 2
     assert not torch.equal(first[0], second[0])

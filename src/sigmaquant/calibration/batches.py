@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sigmaquant.errors import DataError
+from sigmaquant.errors import ConfigError, DataError
 from sigmaquant.network import Network
 from sigmaquant.network.runner import flatten
 
@@ -150,6 +150,23 @@ def in_parts(batches: Sequence[Batch], network: Network, least: int) -> Sequence
         starts = range(0, len(batch), size)
         found += [samples_between(batch, start, start + size) for start in starts]
     return found
+
+
+def with_mirror_images(batches: Sequence[Batch]) -> tuple[Batch, ...]:
+    """The batches, and each with its images mirrored left to right: twice as many samples.
+
+    Raises:
+        ConfigError: the samples are not images, (batch, channels, height, width).
+    """
+    for batch in batches:
+        if len(batch.inputs) != 1 or batch.inputs[0].dim() != 4:
+            shapes = ", ".join(str(tuple(each.shape)) for each in batch.inputs)
+            raise ConfigError(
+                f"samples of shape {shapes} are no images (batch, channels, height, width), so "
+                "they have no mirror images; leave mirrored out"
+            )
+    mirrored = (Batch((batch.inputs[0].flip(3),), batch.target) for batch in batches)
+    return (*batches, *mirrored)
 
 
 def samples_of(batches: Sequence[Batch]) -> int:

@@ -18,7 +18,7 @@ from torch.fx import Node
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, read_batches, samples_of
-from sigmaquant.calibration.batches import in_parts
+from sigmaquant.calibration.batches import in_parts, with_mirror_images
 from sigmaquant.calibration.columns import ColumnReader, layer_groups, weight_rows
 from sigmaquant.calibration.moments import paired_moments
 from sigmaquant.calibration.ranges import group_histograms
@@ -53,6 +53,7 @@ def quantize(
     calibration: Iterable[Any],
     *,
     rounding: str = "compensated",
+    mirrored: bool = False,
 ) -> QuantizedNetwork:
     """Apply a plan with calibration data alone: no labels, no training.
 
@@ -62,13 +63,15 @@ def quantize(
         calibration: a loader of inputs; a few hundred samples.
         rounding: "compensated" spreads each rounding error over the weights still to be rounded;
             "nearest" is the plain reference.
+        mirrored: whether images mean the same in a mirror: then their mirror images calibrate too,
+            which takes twice the time and memory.
 
     Raises:
         ArtifactError: the plan does not cover the network.
-        ConfigError: an unknown rounding.
+        ConfigError: an unknown rounding, or mirrored samples that are no images.
         DataError: see ``read_batches``.
     """
-    return PlanQuantizer(network, calibration, rounding)(plan)
+    return PlanQuantizer(network, calibration, rounding, mirrored)(plan)
 
 
 def check_rounding(name: str) -> None:
@@ -81,17 +84,25 @@ class PlanQuantizer:
     """Applies one plan after the other to a network; what does not depend on them is done once.
 
     Args:
-        network, calibration, rounding: see ``quantize``.
+        network, calibration, rounding, mirrored: see ``quantize``.
 
     Raises:
         ConfigError, DataError: see ``quantize``.
     """
 
-    def __init__(self, network: Network, calibration: Iterable[Any], rounding: str) -> None:
+    def __init__(
+        self,
+        network: Network,
+        calibration: Iterable[Any],
+        rounding: str,
+        mirrored: bool = False,
+    ) -> None:
         check_rounding(rounding)
         self._network = network
         self._rounding = rounding
         batches = read_batches(calibration, network, what="calibration")
+        if mirrored:
+            batches = with_mirror_images(batches)
         self._batches = in_parts(batches, network, _LEAST_PARTS)
 
     @cached_property
