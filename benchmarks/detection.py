@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from benchmarks.assets import Float32Array, Int64Array, UInt8Array
 from sigmaquant.divergence import Outputs
@@ -22,7 +23,6 @@ STRIDES = (8, 16, 32)
 LEAST_SCORE = 0.001
 LARGEST_OVERLAP = 0.65
 MOST_DETECTIONS = 100
-_LEAST_PROBABILITY = 1e-6  # nearer to 0 or 1 the angle has no slope
 
 _GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_CATEGORIES = tuple(number for number in range(1, 91) if number not in _GAPS)
@@ -57,12 +57,16 @@ def seen_by_detector(outputs: Outputs, reference: Outputs) -> Outputs:
     """A YOLOX network's results as they count, for ``Distillation``: boxes, then scores.
 
     Boxes (batch, cells, 4) count as far as the float network sees something in their cell. Scores
-    (batch, cells, 1 + classes) become angles, 2 asin(sqrt(p)), in which all probabilities are as
-    hard to tell from their neighbours (the variance-stabilising transform of a binomial).
+    (batch, cells, 1 + classes) count as the classes' own, (batch, cells, classes), by which boxes
+    are ranked. So the thousands of cells in which neither network sees anything weigh nothing,
+    whose probabilities 8 bits round to 0.
     """
-    sure = (reference[0][..., 4:5] * reference[0][..., 5:].amax(-1, keepdim=True)).sqrt()
-    scores = outputs[0][..., 4:].clamp(_LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-    return outputs[0][..., :4] * sure, 2 * scores.sqrt().asin()
+    sure = _class_scores(reference[0]).amax(-1, keepdim=True).sqrt()
+    return outputs[0][..., :4] * sure, _class_scores(outputs[0])
+
+
+def _class_scores(output: Tensor) -> Tensor:
+    return output[..., 4:5] * output[..., 5:]
 
 
 def detected(output: Float32Array, size: int) -> Detections:

@@ -47,7 +47,9 @@ class HeadlineBench:
         watch = Stopwatch()
         with watch.stage("capture"):
             example = torch.zeros(2, *subject.input_shape)
-            self.network: Network = capture(subject.module, example)
+            whole = capture(subject.module, example)
+            self.network: Network = whole.with_float_layers(subject.float_layers)
+            self._float_weight_bytes = whole.table.weights * _FLOAT_BITS // 8
         self._capture_seconds = watch.seconds
 
     @functools.cached_property
@@ -189,10 +191,6 @@ class HeadlineBench:
                 mirrored=subject.mirrored,
             )
         return Candidate(variant, quantized, watch.seconds)
-
-    @property
-    def _float_weight_bytes(self) -> int:
-        return self.network.table.weights * _FLOAT_BITS // 8
 
     def _value(self, path: Path) -> float:
         test, session = self.subject.test, OnnxRuntimeNetwork(path)

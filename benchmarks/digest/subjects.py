@@ -42,6 +42,13 @@ _SOUND_BANDS = 128
 _EQUALISED = 3  # copies of each calibrating window
 _SOUND_RATE = 0.0003
 
+_WIDE_STEM = ("Conv_41", "Conv_44")
+"""YOLOX-Nano's first two convolutions. Some channels between them reach from -95 to 103.
+
+With 8-bit activations and float weights, what 50 of the even images show agrees with the float
+network's own detections to an average precision of 52 %, with these values in float to 92 %.
+"""
+
 _CIFAR_CALIBRATION = 500  # first training images
 _CIFAR_BATCH = 128
 _FEW_BATCH = 25
@@ -109,6 +116,7 @@ class Subject:
         vendor: the makers' int8 file, if there is one.
         loss: for scores and training; None for the divergence of the outputs.
         metric: that scores the layers.
+        float_layers: stay float.
         mirrored: whether the inputs are images that mean the same in a mirror; see ``quantize``.
     """
 
@@ -123,6 +131,7 @@ class Subject:
     vendor: VendorFile | None = None
     loss: UserLoss | None = None
     metric: str = "taylor"
+    float_layers: tuple[str, ...] = ()
     mirrored: bool = False
 
 
@@ -146,7 +155,6 @@ def _cifar(
         ),
         reductions,
         trained,
-        mirrored=True,
     )
 
 
@@ -225,8 +233,13 @@ def _autoencoder() -> Subject:
     )
 
 
-def _imagenet(name: str) -> Subject:
-    """MLPerf Mobile's images calibrate and, unlabelled, train; sample1000 tests."""
+def _imagenet(name: str, *, mirrored: bool) -> Subject:
+    """MLPerf Mobile's images calibrate and, unlabelled, train; sample1000 tests.
+
+    MobileNetV2 is rounded with mirror images too. Rounded with 200 images at 1/7.5 it diverges by
+    .081 on the other 100, with their mirror images by .069; EfficientNet-Lite0 by .050 and .048,
+    which is not worth twice the time.
+    """
     prepare = NETWORKS[name].prepare
     calibration = prepare(assets.imagenet("mlperf_mobile_tiny300").images)
     test = assets.imagenet("sample1000")
@@ -243,7 +256,7 @@ def _imagenet(name: str) -> Subject:
         ),
         (4, 5, 6, 7.5, 10),
         (7.5,),
-        mirrored=True,
+        mirrored=mirrored,
     )
 
 
@@ -272,15 +285,15 @@ def _yolox() -> Subject:
         (4, 5, 6, 7, 8),
         (7,),
         loss=Distillation(seen_by_heads),
-        mirrored=True,
+        float_layers=_WIDE_STEM,
     )
 
 
 SUBJECTS: dict[str, Callable[[], Subject]] = {
     "resnet56": _resnet56,
     "resnet20": _resnet20,
-    "mobilenetv2": lambda: _imagenet("mobilenetv2"),
-    "efficientnet_lite0": lambda: _imagenet("efficientnet_lite0"),
+    "mobilenetv2": lambda: _imagenet("mobilenetv2", mirrored=True),
+    "efficientnet_lite0": lambda: _imagenet("efficientnet_lite0", mirrored=False),
     YOLOX: _yolox,
     "resnet8": _resnet8,
     "dscnn": _dscnn,

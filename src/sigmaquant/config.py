@@ -83,11 +83,13 @@ class ModelConfig(Frozen):
             ``.tflite`` or ``.pt2`` file, or the folder of a SavedModel.
         weights: safetensors file with the factory's state dict.
         dequantize: take an ``.onnx`` or ``.tflite`` file that is quantized already.
+        float_layers: names of layers to leave in float; see ``Network.with_float_layers``.
     """
 
     factory: str | None = None
     weights: str | None = None
     dequantize: bool = False
+    float_layers: tuple[str, ...] = ()
 
 
 class DataConfig(Frozen):
@@ -161,12 +163,15 @@ class SearchConfig(Frozen):
 
 
 class QuantizeConfig(Frozen):
-    """What follows once the weights are rounded, with the calibration data alone.
+    """How weights are rounded, and what follows with the calibration data alone.
 
     Attributes:
+        mirrored: whether calibration images mean the same in a mirror, so that weights are rounded
+            with their mirror images too (see ``quantize``).
         reconstruct: steps of block reconstruction on each block (see ``reconstruct``); 0 for none.
     """
 
+    mirrored: bool = False
     reconstruct: Annotated[int, pydantic.Field(ge=0)] = 0
 
 

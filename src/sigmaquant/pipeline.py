@@ -215,6 +215,7 @@ def run_config(config: RunConfig, command: str | None = None) -> Result:
             model.weights,
             lambda _: example_inputs(calibration),
             dequantize=model.dequantize,
+            float_layers=model.float_layers,
         ),
         calibration=calibration,
         training=training,

@@ -211,6 +211,7 @@ class RunStages:
                 *self.data_digests,
                 plan.digest(),
                 self.config.search.rounding,
+                *(["mirrored"] if self.config.quantize.mirrored else []),
                 *self._reconstruction,
             ],
             make=lambda: self._quantized(plan),
@@ -353,8 +354,13 @@ class RunStages:
         )
 
     def _quantized(self, plan: BitPlan) -> QuantizedNetwork:
-        rounding = self.config.search.rounding
-        start = quantize(self.network, plan, self.calibration, rounding=rounding)
+        start = quantize(
+            self.network,
+            plan,
+            self.calibration,
+            rounding=self.config.search.rounding,
+            mirrored=self.config.quantize.mirrored,
+        )
         if not self._reconstruction:
             return start
         steps, seed = self._reconstruction

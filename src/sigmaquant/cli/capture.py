@@ -30,6 +30,7 @@ def capture(
     ],
     weights: Annotated[Path | None, options.WEIGHTS] = None,
     dequantize: Annotated[bool, options.DEQUANTIZE] = False,
+    float_layer: Annotated[list[str] | None, options.FLOAT_LAYERS] = None,
     input_shape: Annotated[
         str | None,
         typer.Option(metavar="CxHxW", help="Shape of one sample, such as 3x32x32."),
@@ -49,7 +50,11 @@ def capture(
 
     data = data_settings(config, calibration=calibration)
     network = load_network(
-        model, weights, lambda _: _example(input_shape, data), dequantize=dequantize
+        model,
+        weights,
+        lambda _: _example(input_shape, data),
+        dequantize=dequantize,
+        float_layers=float_layer or (),
     )
     network.save(out)
     if json:

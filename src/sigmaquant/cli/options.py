@@ -39,6 +39,13 @@ DEQUANTIZE = typer.Option(
     rich_help_panel=_DATA,
     show_default=False,
 )
+FLOAT_LAYERS = typer.Option(
+    "--float-layer",
+    metavar="NAME",
+    help="A layer to leave in float, as it is; may be given again.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
 CALIBRATION = typer.Option(
     "--calibration",
     metavar="DATA",
@@ -64,6 +71,13 @@ ON_CALIBRATION = typer.Option(
 MIRRORED = typer.Option(
     "--mirrored",
     help="Calibration images mean the same in a mirror, and are trained on so too.",
+    rich_help_panel=_DATA,
+    show_default=False,
+)
+MIRRORED_TOO = typer.Option(
+    "--mirrored",
+    help="Calibration images mean the same in a mirror: round with their mirror images too, in "
+    "twice the time and memory.",
     rich_help_panel=_DATA,
     show_default=False,
 )

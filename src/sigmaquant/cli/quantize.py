@@ -24,6 +24,7 @@ def quantize(
     rounding: Annotated[
         str, typer.Option(help="Of the weights: compensated or nearest.")
     ] = "compensated",
+    mirrored: Annotated[bool, options.MIRRORED_TOO] = False,
     reconstruct: Annotated[int, options.RECONSTRUCT] = 0,
     out: Annotated[Path, options.OUT] = Path("quantized.safetensors"),
     seed: Annotated[int, options.SEED] = 0,
@@ -52,7 +53,7 @@ def quantize(
     captured = Network.load(network)
     loaded = BitPlan.load(plan)
     batches = calibration_batches(captured, data)
-    quantized = quantize_network(captured, loaded, batches, rounding=rounding)
+    quantized = quantize_network(captured, loaded, batches, rounding=rounding, mirrored=mirrored)
     if reconstruct:
         quantized = reconstruct_blocks(captured, quantized, batches, steps=reconstruct, seed=seed)
     quantized.save(out)

@@ -23,6 +23,7 @@ def run(
     model: Annotated[str | None, options.MODEL] = None,
     weights: Annotated[Path | None, options.WEIGHTS] = None,
     dequantize: Annotated[bool | None, options.DEQUANTIZE] = None,
+    float_layer: Annotated[list[str] | None, options.FLOAT_LAYERS] = None,
     calibration: Annotated[str | None, options.CALIBRATION] = None,
     training: Annotated[str | None, options.TRAINING] = None,
     train_on_calibration: Annotated[bool | None, options.ON_CALIBRATION] = None,
@@ -105,7 +106,12 @@ def run(
     --max-drop 1.0 --out runs/resnet8
     """
     flags: dict[str, dict[str, Any]] = {
-        "model": {"factory": model, "weights": _text(weights), "dequantize": dequantize},
+        "model": {
+            "factory": model,
+            "weights": _text(weights),
+            "dequantize": dequantize,
+            "float_layers": float_layer,
+        },
         "data": {
             "calibration": calibration,
             "training": training,

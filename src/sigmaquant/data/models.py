@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import safetensors
@@ -25,6 +25,7 @@ def load_network(
     example: Example,
     *,
     dequantize: bool = False,
+    float_layers: Sequence[str] = (),
 ) -> Network:
     """The captured network behind a name.
 
@@ -35,18 +36,20 @@ def load_network(
         example: gives one batch of inputs, whose names it is told where the file has any; asked
             only where the model has to be captured and does not say itself what it takes.
         dequantize: take an ``.onnx`` or ``.tflite`` file that is quantized already.
+        float_layers: names of layers to leave in float.
 
     Raises:
-        ModelError: it cannot be built, loaded or captured.
+        ModelError: it cannot be built, loaded or captured, or has no layer of such a name.
         UnsupportedError: a file holds an operator or a layer that is not known.
         MissingExtraError: what reads the file is not installed.
     """
     read = _reader(spec, example, dequantize=dequantize)
     if read is None:
-        return capture(build_model(spec, weights), example(()))
+        return capture(build_model(spec, weights), example(()), float_layers=float_layers)
     if weights is not None:
         raise ModelError(f"{spec} holds its own weights; leave out {weights}")
-    return read()
+    network = read()
+    return network.with_float_layers(float_layers) if float_layers else network
 
 
 def _reader(spec: str, example: Example, *, dequantize: bool) -> Callable[[], Network] | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from sigmaquant.network.encodings import Encodings, find_encodings, name_places
 from sigmaquant.network.exporting import export, functional, load_program, save_program
 from sigmaquant.network.imported import ImportedModel, PortNames
 from sigmaquant.network.normalise import normalise, tensor_of
-from sigmaquant.network.operators import Role, layer_name
+from sigmaquant.network.operators import Role, layer_name, role_of
 from sigmaquant.network.runner import GraphRunner, run_float
 from sigmaquant.network.table import layer_table
 
-_PORTS = "sigmaquant.ports"  # key of a note in saved networks
+# Keys of notes in saved networks.
+_PORTS = "sigmaquant.ports"
+_FLOAT_LAYERS = "sigmaquant.float_layers"
 _PROBE_BATCHES = (2, 3)  # a dimension that follows both is the batch; one would be coincidence
 
 
@@ -42,6 +45,7 @@ class Network:
         batch_size: None where any batch size runs; else the only one that does.
         program: what torch.export gave, for saving.
         ports: what inputs and outputs are called in an imported network; exported files keep it.
+        float_layers: layers that stay float because they are asked to.
     """
 
     module: GraphModule
@@ -53,6 +57,7 @@ class Network:
     batch_size: int | None
     program: ExportedProgram
     ports: PortNames | None = None
+    float_layers: tuple[str, ...] = ()
 
     def runner(self) -> GraphRunner:
         """Runs the float network node by node."""
@@ -83,6 +88,8 @@ class Network:
     def save(self, path: str | Path) -> None:
         """Write the network as a ``.pt2`` file."""
         notes = {} if self.ports is None else {_PORTS: json.dumps(asdict(self.ports))}
+        if self.float_layers:
+            notes[_FLOAT_LAYERS] = json.dumps(self.float_layers)
         save_program(self.program, path, notes)
 
     @classmethod
@@ -92,9 +99,26 @@ class Network:
         Raises:
             ModelError: the file is missing or not of that kind.
         """
-        notes = {_PORTS: ""}
-        network = _network(functional(load_program(path, notes)))
+        notes = {_PORTS: "", _FLOAT_LAYERS: ""}
+        program = functional(load_program(path, notes))
+        network = _network(program, json.loads(notes[_FLOAT_LAYERS] or "[]"))
         return replace(network, ports=_ports(notes[_PORTS])) if notes[_PORTS] else network
+
+    def with_float_layers(self, layers: Iterable[str]) -> Network:
+        """The same network with some layers left in float, as they are.
+
+        For the few that lose too much: a first layer whose channels differ so much that 8 bits do
+        not tell the values of most of them apart. Their weights count as float32 in flash, and no
+        device's profile knows their time and energy.
+
+        Args:
+            layers: names as in ``table``; those that stayed float before do so too.
+
+        Raises:
+            ModelError: the network has no such layer, or no other.
+        """
+        kept = tuple(sorted({*self.float_layers, *layers}))
+        return replace(_network(self.program, kept), ports=self.ports)
 
 
 def capture(
@@ -102,6 +126,7 @@ def capture(
     example_input: Tensor | Sequence[Tensor] | None = None,
     *,
     dequantize: bool = False,
+    float_layers: Iterable[str] = (),
 ) -> Network:
     """Capture a trained network.
 
@@ -110,22 +135,24 @@ def capture(
         example_input: a tensor, or one for each input, with the batch first. Its values don't
             matter, its shapes and types do. May be left out for an ONNX file that says them.
         dequantize: take an ONNX file that is quantized; see ``load_onnx``.
+        float_layers: names of layers to leave in float; see ``Network.with_float_layers``.
 
     Raises:
         ModelError: the model does not run on the example, cannot be exported, holds NaN or other
             types than float32, has an output without batch, or no layer that can be quantized;
-            or the file cannot be read.
+            the file cannot be read; or it has no layer of a name in ``float_layers``.
         UnsupportedError: the file holds an operator that is not known.
         MissingExtraError: onnx, which reads the file, is not installed.
     """
     if isinstance(model, nn.Module):
         if example_input is None:
             raise ModelError(f"give an example input to capture a {type(model).__name__} with")
-        return _network(export(model, example_input))
+        return _network(export(model, example_input), float_layers)
     from sigmaquant.network.onnx import import_onnx
 
     example = None if example_input is None else lambda _: example_input
-    return captured(import_onnx(model, example, dequantize=dequantize))
+    network = captured(import_onnx(model, example, dequantize=dequantize))
+    return network.with_float_layers(float_layers) if float_layers else network
 
 
 def captured(imported: ImportedModel) -> Network:
@@ -143,7 +170,7 @@ def _ports(text: str | bytes) -> PortNames:
     return PortNames(tuple(names["inputs"]), tuple(names["outputs"]))
 
 
-def _network(program: ExportedProgram) -> Network:
+def _network(program: ExportedProgram, float_layers: Iterable[str] = ()) -> Network:
     if any(node.op == "get_attr" for node in program.graph.nodes):
         raise ModelError(
             "the model holds graphs within its graph (torch.cond, a loop or a scan), which cannot "
@@ -154,7 +181,9 @@ def _network(program: ExportedProgram) -> Network:
     nodes = tuple(module.graph.nodes)
     places = name_places(nodes)
     _check_outputs(nodes[-1], places)
-    encodings = find_encodings(module.graph, places)
+    kept = tuple(float_layers)
+    _check_known(kept, nodes)
+    encodings = find_encodings(module.graph, places, kept)
     sizes = {str(n.target): tensor_of(module, n).numel() for n in nodes if n.op == "get_attr"}
     table = layer_table(_class_name(nodes), nodes, encodings, places, sizes)
     if not table.layers:
@@ -172,7 +201,19 @@ def _network(program: ExportedProgram) -> Network:
         input_dtypes=tuple(n.meta["val"].dtype for n in inputs),
         batch_size=batch_size,
         program=program,
+        float_layers=kept,
     )
+
+
+def _check_known(float_layers: Sequence[str], nodes: Iterable[Node]) -> None:
+    known = {layer_name(node) for node in nodes if role_of(node) is Role.LAYER}
+    for name in float_layers:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or sorted(known)[:8]
+            raise ModelError(
+                f"the network has no layer {name!r} to leave in float; there are, for example, "
+                f"{', '.join(near)}"
+            )
 
 
 def _check_outputs(output: Node, places: dict[Node, str]) -> None:

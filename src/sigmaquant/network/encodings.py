@@ -15,7 +15,7 @@ Everything here follows from the graph alone, before any data is seen:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from torch.fx import Graph, Node
@@ -61,14 +61,17 @@ class Encodings:
         return self.roles.get(node, Role.FLOAT) not in (Role.FLOAT, Role.INPUT)
 
 
-def find_encodings(graph: Graph, places: dict[Node, str]) -> Encodings:
+def find_encodings(
+    graph: Graph, places: dict[Node, str], float_layers: Collection[str] = ()
+) -> Encodings:
     """Decide roles, sites and precision groups.
 
     Args:
         graph: normalised, every node with ``meta["shape"]``.
         places: the name of every computing node, after which groups are named.
+        float_layers: layers that are to stay float.
     """
-    roles = _integer_roles(graph)
+    roles = _integer_roles(graph, float_layers)
     fused = _fused_clamps(roles)
     unions, quantized = _Unions(), _quantized(roles, fused)
     _tie_kept_encodings(roles, quantized, fused, unions)
@@ -114,9 +117,12 @@ def _is_spatial(sides: tuple[tuple[int, int], ...]) -> bool:
     return sides[0] == (0, 0) and all(side >= 0 for pair in sides for side in pair)
 
 
-def _integer_roles(graph: Graph) -> dict[Node, Role]:
+def _integer_roles(graph: Graph, float_layers: Collection[str]) -> dict[Node, Role]:
     tensors = [n for n in graph.nodes if n.op in ("placeholder", "call_function")]
     roles = {n: role_of(n) for n in tensors}
+    for node, role in roles.items():
+        if role is Role.LAYER and layer_name(node) in float_layers:
+            roles[node] = Role.FLOAT
     needed = _needed_as_integers(roles)
     for node, role in roles.items():
         if role in (Role.FLOAT, Role.INPUT, *_PRODUCTS) or node in needed:
