@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +13,9 @@ from sigmaquant.bitplan import BitPlan
 from sigmaquant.costs.flash import float_parameter_bytes
 from sigmaquant.errors import ModelError
 from sigmaquant.export import export_onnx
+from sigmaquant.export.verify import rounded_otherwise
 from sigmaquant.lowering import lower
+from sigmaquant.lowering.reference import run_reference
 from sigmaquant.network import Network, capture
 from sigmaquant.network.operators import Role
 from sigmaquant.quantized import quantize
@@ -54,6 +58,41 @@ def test_the_exported_file_holds_the_layer_in_float(network: Network, tmp_path: 
     torch.testing.assert_close(
         kept["conv1.weight"], network.module.get_parameter("conv1.weight"), rtol=0, atol=0
     )
+
+
+def test_a_float_rounding_moves_what_lies_behind_by_little(network: Network) -> None:
+    quantized = quantize(network, BitPlan.uniform(network.table, 8), nets.loader("resnet"))
+    whole = lower(nets.quantized("resnet", 8))
+    (samples,) = nets.samples("resnet", 64, seed=5)
+    for program, moves in ((lower(quantized), True), (whole, False)):
+        (name,) = program.inputs
+        arrays = {name: samples.numpy()}
+        exact, moved = run_reference(program, arrays), rounded_otherwise(program, arrays)
+        for output, array in exact.items():
+            np.testing.assert_allclose(moved[output], array, atol=0.1 * np.abs(array).max())
+            assert moves or np.array_equal(moved[output], array)
+
+
+def test_a_file_may_be_as_far_off_as_one_float_rounding_and_no_further(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = importlib.import_module("sigmaquant.export.verify")
+    program = lower(quantize(network, BitPlan.uniform(network.table, 8), nets.loader("resnet")))
+    (samples,) = nets.samples("resnet", 4, seed=5)
+    (name,) = program.inputs
+    arrays = {name: samples.numpy()}
+    expected = run_reference(program, arrays)
+
+    def off_by(share: float) -> dict[str, np.ndarray]:
+        return {output: array * np.float32(1 + share) for output, array in expected.items()}
+
+    monkeypatch.setattr(verify, "rounded_otherwise", lambda *_: off_by(0.2))
+    agree = verify._outputs_agree
+    assert agree(program, arrays, off_by(0.04), expected)
+    assert agree(program, arrays, off_by(0.19), expected)
+    assert not agree(program, arrays, off_by(0.21), expected)
+    monkeypatch.undo()
+    assert not agree(program, arrays, off_by(0.19), expected)
 
 
 def test_it_stays_float_in_a_saved_network(network: Network, tmp_path: Path) -> None:

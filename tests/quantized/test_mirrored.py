@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.calibration import Batch, read_batches
 from sigmaquant.errors import ConfigError
-from sigmaquant.network import Network
-from sigmaquant.quantized import QuantizedNetwork, quantize
+from sigmaquant.quantized import quantize
 from tests import nets
 
 
@@ -34,21 +30,3 @@ def test_what_is_no_image_has_no_mirror_image() -> None:
     network = nets.captured("mlp")
     with pytest.raises(ConfigError, match="no images"):
         quantize(network, BitPlan.uniform(network.table, 4), nets.loader("mlp"), mirrored=True)
-
-
-def test_the_command_and_the_run_round_with_them_too(
-    finished_project: Path, project: Path, sigmaquant: Any, tmp_path: Path
-) -> None:
-    out = finished_project / "out"
-    network = Network.load(out / "network.pt2")
-    made = {}
-    for flags in ((), ("--mirrored",)):
-        ended = sigmaquant(
-            *("quantize", str(out / "network.pt2"), str(out / "plan.json"), *flags),
-            *("--calibration", str(finished_project / "calibration.npz")),
-            *("--out", str(tmp_path / "quantized")),
-        )
-        assert ended.code == 0, ended.err
-        made[flags] = QuantizedNetwork.load(tmp_path / "quantized", network).state()
-    plain, mirrored = made.values()
-    assert any(not torch.equal(value, mirrored[name]) for name, value in plain.items())

@@ -3,7 +3,9 @@
 A program of integers only has to agree bit for bit. Where operators stay float, no two runtimes
 round alike, and one rounding that falls the other way spreads; so each operator is checked on the
 runtime's own inputs: integer operators exactly, floats to ``FLOAT_TOLERANCE``, integers quantized
-from floats to one step. The outputs as a whole then have to agree to ``OUTPUT_TOLERANCE``.
+from floats to one step. The outputs as a whole then have to agree to ``OUTPUT_TOLERANCE``, or to
+what the reference itself makes of float results that are off by one rounding: in a deep network
+whose first layers are float, that can be more.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ FLOAT_TOLERANCE = 1e-4
 """Largest difference of a float operator, relative to its largest value."""
 OUTPUT_TOLERANCE = 0.05
 """Root mean square difference of outputs behind float operators, relative to the outputs' own."""
+_FLOAT_ROUNDING = 2.0**-23
+"""Of a float operator's largest value: what no two runtimes agree on."""
+_SEED = 0
 
 _FLOAT_KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _SATURATION = (
@@ -77,7 +82,7 @@ def verify_onnx(
     differing = sum(int(np.count_nonzero(difference)) for difference in differences)
     if not exact or differing:
         _compare_operators(file, program, arrays)
-    if (exact and differing) or not _outputs_agree(actual, expected):
+    if (exact and differing) or not _outputs_agree(program, arrays, actual, expected):
         raise VerificationError(
             f"{differing} output values differ from the integer reference, although every operator "
             f"agrees when its result is read: the runtime's graph optimizations change the result"
@@ -126,15 +131,45 @@ def _refuse_nan(actual: Mapping[str, Array]) -> None:
             raise VerificationError(f"output {name!r} holds NaN in {VERSION}")
 
 
-def _outputs_agree(actual: Mapping[str, Array], expected: Mapping[str, Array]) -> bool:
-    return all(
-        _root_mean_square(_differences(actual[name], array))
-        <= OUTPUT_TOLERANCE * _root_mean_square(array)
+def _outputs_agree(
+    program: IntegerProgram,
+    arrays: Mapping[str, Array],
+    actual: Mapping[str, Array],
+    expected: Mapping[str, Array],
+) -> bool:
+    far = {
+        name: distance
         for name, array in expected.items()
-    )
+        if (distance := _distance(actual[name], array)) > OUTPUT_TOLERANCE * _size(array)
+    }
+    if not far:
+        return True
+    moved = rounded_otherwise(program, arrays)
+    return all(distance <= _distance(moved[name], expected[name]) for name, distance in far.items())
 
 
-def _root_mean_square(array: Array) -> float:
+def rounded_otherwise(program: IntegerProgram, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The reference's outputs where every float operator's result is off by up to one rounding.
+
+    Args:
+        program: what to run.
+        arrays: (batch, *shape) for each input.
+    """
+    random, values = np.random.default_rng(_SEED), dict(arrays)
+    for operator in program.operators:
+        result = apply_operator(program, operator, [values[name] for name in operator.inputs])
+        if isinstance(operator, FloatOperator) and result.dtype == np.float32:
+            errors = random.uniform(-1, 1, result.shape) * _FLOAT_ROUNDING * np.abs(result).max()
+            result = (result + errors).astype(np.float32)
+        values[operator.output] = result
+    return {name: values[name] for name in program.outputs}
+
+
+def _distance(actual: Array, expected: Array) -> float:
+    return _size(_differences(actual, expected))
+
+
+def _size(array: Array) -> float:
     return float(np.sqrt(np.mean(np.square(array, dtype=np.float64))))
 
 
