@@ -109,7 +109,8 @@ class Network:
 
         For the few that lose too much: a first layer whose channels differ so much that 8 bits do
         not tell the values of most of them apart. Their weights count as float32 in flash, and no
-        device's profile knows their time and energy.
+        device's profile knows their time and energy. ONNX, QONNX and Qualcomm files hold them;
+        TensorFlow Lite and C refuse convolutions in float.
 
         Args:
             layers: names as in ``table``; those that stayed float before do so too.
