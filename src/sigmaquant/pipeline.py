@@ -296,6 +296,7 @@ def _run(config: RunConfig, task: _Task) -> Result:
 
         findings = Findings(
             table=task.network.table,
+            float_layers=task.network.float_layers,
             profile=task.profile,
             costs=costs,
             asked=task.budget,

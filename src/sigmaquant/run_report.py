@@ -36,6 +36,7 @@ class Findings:
 
     Attributes:
         table: the network's layers.
+        float_layers: those that the user left in float.
         profile: of the device.
         costs: of every choice there.
         asked: the budgets as the user set them.
@@ -54,6 +55,7 @@ class Findings:
     """
 
     table: LayerTable
+    float_layers: tuple[str, ...]
     profile: DeviceProfile
     costs: CostTable
     asked: Budget
@@ -241,6 +243,11 @@ def _warnings(found: Findings) -> Iterator[str]:
         yield (
             "No evaluation data were given: the quality was measured on held-back calibration "
             "samples, which also judged the plans."
+        )
+    if found.float_layers:
+        yield (
+            f"Left in float: {', '.join(found.float_layers)}. Their weights count in flash, but "
+            "what they compute counts in neither latency nor energy."
         )
     if not found.asked.limits():
         yield "No budget was set, so nothing kept the widths down."

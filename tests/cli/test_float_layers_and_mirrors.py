@@ -67,3 +67,4 @@ def test_a_run_repeats_what_mirror_images_and_float_layers_change(
     ended = sigmaquant("run", "run.toml", "--epochs", "0", "--float-layer", "conv1")
     assert ended.code == 0, ended.err
     assert (project / "out" / "scores.json").read_bytes() != first["scores.json"]
+    assert "Left in float: conv1." in ended.out
