@@ -20,6 +20,17 @@ from sigmaquant.sensitivity.candidates import shared_out
 from tests import nets, shared_work
 from tests.launching import Ended, launched
 
+# What is registered first is called last.
+OPEN_AT_EXIT = """
+import atexit
+import torch.distributed as group
+from sigmaquant.launch import launched_ranks
+atexit.register(lambda: print("open" if group.is_initialized() else "ended"))
+{first}
+ranks = launched_ranks()
+assert ranks.together(lambda: ranks.index) == [0, 1]
+"""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -110,6 +121,14 @@ def test_an_error_of_one_is_an_error_of_all(pair: Pair) -> None:
 def test_a_process_that_is_gone_leaves_nobody_waiting(pair: Pair) -> None:
     assert [ended.code for ended in pair.ended] == [0, 9]
     assert "another process of this launch ended or could not be reached" in pair.killed
+
+
+@pytest.mark.parametrize(
+    ("first", "left"), [("", "ended"), ('group.init_process_group("gloo")', "open")]
+)
+def test_a_process_ends_the_group_that_it_opened(first: str, left: str) -> None:
+    ended = launched("-c", OPEN_AT_EXIT.format(first=first))
+    assert [process.printed for process in ended] == [f"{left}\n"] * 2, ended
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 20])

@@ -6,6 +6,7 @@ process: Accelerate knows the launchers, the device of each process and the way 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -77,12 +78,17 @@ def _accelerator() -> Accelerator:
         from accelerate import Accelerator, InitProcessGroupKwargs
     except ImportError as error:
         raise MissingExtraError("work in several processes", "distributed") from error
+    opened_by_caller = torch.distributed.is_initialized()
     with _meeting():
-        return Accelerator(
+        accelerator = Accelerator(
             # Without an accelerator, only this makes Accelerate see torchrun's processes.
             cpu=not torch.accelerator.is_available(),
             kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
         )
+    if not opened_by_caller:
+        # Left to the interpreter's end, gloo's threads may still run, and the process aborts.
+        atexit.register(accelerator.end_training)
+    return accelerator
 
 
 @dataclass(frozen=True)
