@@ -188,7 +188,7 @@ def _exchanged(network: Network, versions: Iterable[_Version], own: _Found, rank
             parts = [torch.stack([c.weight for c in made.values()])]
             parts.append(torch.stack([c.bias_shift for c in made.values()]))
         pairs = zip(*ranks.total(parts), strict=True)
-        found[version] = dict(zip(WIDTHS, itertools.starmap(Candidate, pairs), strict=True))
+        found[version] = dict(zip(WIDTHS, itertools.starmap(_candidate, pairs), strict=True))
     return found
 
 
@@ -215,10 +215,20 @@ def _rounded_versions(
         for version, start, end in zip(bunch, starts, starts[1:], strict=False):
             shape = weights[version.layer].shape
             found[version] = {
-                bits: Candidate(real[start:end].reshape(shape), shift[start:end].flatten())
+                bits: _candidate(real[start:end].reshape(shape), shift[start:end].flatten())
                 for bits, (real, shift) in together.items()
             }
     return found
+
+
+def _candidate(weight: Tensor, bias_shift: Tensor) -> Candidate:
+    """In memory of its own, whether made here or sent by another rank.
+
+    The last bits of a product depend on strides and, on some processors, on alignment.
+    """
+    return Candidate(
+        *(v.clone(memory_format=torch.contiguous_format) for v in (weight, bias_shift))
+    )
 
 
 def _bunches(rows: Mapping[_Version, Tensor]) -> list[list[_Version]]:
