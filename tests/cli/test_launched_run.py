@@ -35,6 +35,24 @@ def training():
 COMMAND = ("run", "run.toml", "--training", "loader.py:training", "--epochs", "2", "--revise")
 
 
+def saved(project: Path, stage: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """What a stage of the run of one process and of that of two have left."""
+    one, two = (project / folder / f"{stage}.safetensors" for folder in ("one", "two"))
+    return safetensors.torch.load_file(one), safetensors.torch.load_file(two)
+
+
+def assert_trained_alike(one: torch.Tensor, two: torch.Tensor, name: str) -> None:
+    """Equal to float rounding but for one value in a hundred, which is two steps off at most.
+
+    The loss here is 1e-5, so a few gradients are nothing but the rounding of sums, and Adam steps
+    by a thousandth of the size of what it moves whatever the gradient's size is.
+    """
+    close = torch.isclose(one, two, rtol=1e-4, atol=1e-6)
+    assert float(close.float().mean()) >= 0.99, name
+    step = 0.001 * float(one.float().square().mean().sqrt())
+    assert torch.allclose(one, two, rtol=1e-4, atol=2 * step + 1e-6), name
+
+
 def test_a_run_whose_process_was_killed_goes_on(
     project: Path, sigmaquant: Any, monkeypatch: Any
 ) -> None:
@@ -57,13 +75,11 @@ def test_a_run_whose_process_was_killed_goes_on(
     assert alone.code == 0, alone.err
     for name in ("scores.json", "plan.json"):
         assert (project / "two" / name).read_bytes() == (project / "one" / name).read_bytes()
-    for stage, tolerance in (("quantized", 0.0), ("finetuned", 1e-4)):
-        one, two = (
-            safetensors.torch.load_file(project / folder / f"{stage}.safetensors")
-            for folder in ("one", "two")
-        )
-        for name, value in one.items():
-            assert torch.allclose(value, two[name], rtol=tolerance, atol=tolerance / 100), name
+    start_alone, start_shared = saved(project, "quantized")
+    assert all(torch.equal(value, start_shared[name]) for name, value in start_alone.items())
+    trained_alone, trained_shared = saved(project, "finetuned")
+    for name, value in trained_alone.items():
+        assert_trained_alike(value, trained_shared[name], name)
     reports = [RunReport.load(project / folder / "report.json") for folder in ("one", "two")]
     assert reports[0].final_quality("accuracy") == reports[1].final_quality("accuracy")
 
@@ -89,4 +105,4 @@ def test_two_processes_fine_tune_together(project: Path, sigmaquant: Any, monkey
         safetensors.torch.load_file(project / f"{name}.safetensors") for name in ("one", "two")
     )
     for name, value in one.items():
-        assert torch.allclose(value, two[name], rtol=1e-4, atol=1e-6), name
+        assert_trained_alike(value, two[name], name)

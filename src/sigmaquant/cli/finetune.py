@@ -36,7 +36,7 @@ def finetune(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 5,
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="RATE", help="At the start, relative to each parameter's size."),
+        typer.Option(metavar="RATE", help="At the start, relative to the size of what is moved."),
     ] = None,
     feature_weight: Annotated[float | None, options.FEATURE_WEIGHT] = None,
     precision: Annotated[str | None, options.PRECISION] = None,

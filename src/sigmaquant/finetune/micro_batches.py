@@ -20,9 +20,9 @@ from sigmaquant.units import format_bytes
 
 _log = logging.getLogger(__name__)
 
-# Parameters with their gradients, two moments of Adam and the average; the plain, the averaged and
-# the best state when an epoch is judged; and the teacher.
-_COPIES = 9
+# Parameters with their gradients, Adam's moves with two moments, and the average; the plain, the
+# averaged and the best state when an epoch is judged; and the teacher.
+_COPIES = 10
 
 
 def samples_within(

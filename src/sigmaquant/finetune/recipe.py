@@ -15,7 +15,7 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training data.
-        learning_rate: at the start of the schedule, relative to the size of each parameter.
+        learning_rate: at the start of the schedule, relative to the size of what is moved.
         seed: of torch's generator.
         feature_weight: of the intermediate values' distance in the objective; 0 leaves them out.
         precision: of convolutions and matrix products.

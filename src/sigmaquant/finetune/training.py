@@ -20,7 +20,7 @@ from sigmaquant.finetune.averaging import WeightAverage
 from sigmaquant.finetune.checkpoint import TrainingState, load_state
 from sigmaquant.finetune.micro_batches import parts_of, samples_within
 from sigmaquant.finetune.objective import HeldBack, Objective
-from sigmaquant.finetune.optimizer import relative_adam, set_rate
+from sigmaquant.finetune.optimizer import RelativeAdam
 from sigmaquant.finetune.precision import Precision
 from sigmaquant.finetune.recipe import Recipe
 from sigmaquant.finetune.sharing import own_part, sum_gradients
@@ -56,10 +56,10 @@ def finetune(
     """Train weights and step sizes under a plan, taught by the float network.
 
     The objective is the divergence from the float network's outputs, plus the user's loss where
-    one is given. Adam, each parameter in steps relative to its own size, so that neither the scale
-    of the inputs nor that of a layer matters; a cosine schedule. After each epoch the held-back
-    data judge the network and the moving average of its weights; the best state, which may be the
-    start, is returned.
+    one is given. Adam in steps relative to the size of what is moved, channel by channel, so that
+    neither the scale of the inputs nor that of a layer or channel matters; a cosine schedule. After
+    each epoch the held-back data judge the network and the moving average of its weights; the best
+    state, which may be the start, is returned.
 
     Args:
         network: the captured float network, the teacher.
@@ -71,7 +71,7 @@ def finetune(
         validation: held-back data; by default the calibration data.
         loss: the user's own, from outputs and target to a scalar, added to the distillation; or a
             ``Distillation`` in its place.
-        learning_rate: at the start of the schedule, relative to the size of each parameter.
+        learning_rate: at the start of the schedule, relative to the size of what is moved.
         feature_weight: of the intermediate values that become integers, compared with the float
             network's; for deep networks and detectors. 0 leaves them out.
         precision: of convolutions and matrix products in training: "float32"; "bfloat16"; or
@@ -173,7 +173,7 @@ class _Training:
         self._recipe = recipe
         self._objective = Objective(network, student, recipe, loss)
         self._held_back = HeldBack(self._objective, held_back, ranks)
-        self._optimizer = relative_adam(student)
+        self._optimizer = RelativeAdam(student)
         self._average = WeightAverage(student)
         self._samples_at_once: int | None = None
         self._ranks = ranks
@@ -214,18 +214,17 @@ class _Training:
         with progress_bar(f"epoch {epoch + 1}/{epochs}", total) as advance:
             for index, batch in enumerate(checked_batches(loader, self._network, "training")):
                 done = (epoch + (index / total if total else 0.5)) / epochs
-                set_rate(self._optimizer, self._recipe.learning_rate, done)
-                self._step(batch)
+                self._step(batch, done)
                 advance()
                 steps += 1
         return steps
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: Batch, done: float) -> None:
         self._probe_memory(batch)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         self._accumulate(batch)
         sum_gradients(self._student, self._ranks)
-        self._optimizer.step()
+        self._optimizer.step(self._recipe.learning_rate, done)
         self._student.raise_scales()
         self._average.update()
 
