@@ -184,7 +184,7 @@ class FinetuneConfig(Frozen):
             without labels and each time moved a little (see ``finetune.AugmentedBatches``).
         mirrored: whether the images among the calibration data mean the same in a mirror.
         learning_rate: at the start of the schedule; None for the default.
-        feature_weight, precision, memory: see ``finetune``.
+        feature_weight, damping, precision, memory: see ``finetune``.
         revise: whether the plan is revised once on the trained network, which is then trained
             again (see ``stages.revise``).
     """
@@ -194,6 +194,7 @@ class FinetuneConfig(Frozen):
     mirrored: bool = False
     learning_rate: Annotated[float, pydantic.Field(gt=0, lt=1)] | None = None
     feature_weight: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    damping: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     memory: Size | None = None
     revise: bool = False

@@ -76,6 +76,7 @@ def optimize(
     learning_rate: float | None = None,
     mirrored: bool = False,
     feature_weight: float = 0.0,
+    damping: float = 0.0,
     precision: str = "float32",
     memory: str | int | None = None,
     revise: bool = False,
@@ -121,6 +122,7 @@ def optimize(
         learning_rate: of fine-tuning, at its start; see ``finetune``.
         mirrored: whether calibration images that are trained on mean the same in a mirror.
         feature_weight: of intermediate values in fine-tuning; see ``finetune``.
+        damping: of weights that oscillate between two levels in fine-tuning; see ``finetune``.
         precision: of fine-tuning, "float32", "bfloat16" or "auto".
         memory: that a step of fine-tuning may take, such as "2 GiB".
         revise: revise the plan once after fine-tuning, by measuring its neighbours on the trained
@@ -158,6 +160,7 @@ def optimize(
                 "mirrored": mirrored,
                 "learning_rate": learning_rate,
                 "feature_weight": feature_weight,
+                "damping": damping,
                 "precision": precision,
                 "memory": memory,
                 "revise": revise,

@@ -15,7 +15,17 @@ def test_calibration_data_alone_are_trained_on(finished_project: Path, sigmaquan
     ended = sigmaquant(
         *("finetune", str(out / "network.pt2"), str(out / "plan.json"), "--out", tuned),
         *("--calibration", str(finished_project / "calibration.npz"), "--train-on-calibration"),
-        *("--mirrored", "--epochs", "2", "--learning-rate", "0.003", "--feature-weight", "0.5"),
+        *(
+            "--mirrored",
+            "--epochs",
+            "2",
+            "--learning-rate",
+            "0.003",
+            "--feature-weight",
+            "0.5",
+            "--damping",
+            "0.1",
+        ),
         *("--precision", "bfloat16", "--memory", "1GiB"),
     )
     assert ended.code == 0, ended.err

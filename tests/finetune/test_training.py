@@ -288,7 +288,9 @@ def test_a_stated_memory_trains_as_whole_batches_do(caplog: pytest.LogCaptureFix
         finetune(fixed, uniform, nets.loader("fixed_batch"), memory="1 GiB")
 
 
-@pytest.mark.parametrize("options", [{"feature_weight": 1.0}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize(
+    "options", [{"feature_weight": 1.0}, {"precision": "bfloat16"}, {"damping": 0.02}]
+)
 def test_other_ways_to_train_win_back_too(options: dict[str, Any]) -> None:
     before = start()
     after = finetune(

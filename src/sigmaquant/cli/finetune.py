@@ -39,6 +39,7 @@ def finetune(
         typer.Option(metavar="RATE", help="At the start, relative to the size of what is moved."),
     ] = None,
     feature_weight: Annotated[float | None, options.FEATURE_WEIGHT] = None,
+    damping: Annotated[float | None, options.DAMPING] = None,
     precision: Annotated[str | None, options.PRECISION] = None,
     memory: Annotated[str | None, options.MEMORY] = None,
     out: Annotated[Path, options.OUT] = Path("finetuned.safetensors"),
@@ -71,6 +72,7 @@ def finetune(
                 "mirrored": mirrored,
                 "learning_rate": learning_rate,
                 "feature_weight": feature_weight,
+                "damping": damping,
                 "precision": precision,
                 "memory": memory,
             }

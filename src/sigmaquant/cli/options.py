@@ -105,6 +105,14 @@ FEATURE_WEIGHT = typer.Option(
     help="Of the intermediate values' distance from the float network's in fine-tuning; for deep "
     "networks and detectors.",
 )
+DAMPING = typer.Option(
+    "--damping",
+    metavar="PART",
+    min=0,
+    max=1,
+    help="Of the way to the middle of its level that each weight is moved after a step of "
+    "fine-tuning, at its end; against weights that oscillate between two levels.",
+)
 REVISE = typer.Option(
     "--revise",
     help="After fine-tuning, measure the plans next to this one on the trained network, and "

@@ -18,6 +18,7 @@ class Recipe:
         learning_rate: at the start of the schedule, relative to the size of what is moved.
         seed: of torch's generator.
         feature_weight: of the intermediate values' distance in the objective; 0 leaves them out.
+        damping: of weights that oscillate between levels, 0 to 1.
         precision: of convolutions and matrix products.
         memory_bytes: that a step may take, or None.
 
@@ -29,6 +30,7 @@ class Recipe:
     learning_rate: float = 0.001
     seed: int = 0
     feature_weight: float = 0.0
+    damping: float = 0.0
     precision: Precision = "float32"
     memory_bytes: int | None = None
 
@@ -43,6 +45,8 @@ class Recipe:
             raise ConfigError(
                 f"the weight of features has to be 0 or more, not {self.feature_weight}"
             )
+        if not 0 <= self.damping <= 1:
+            raise ConfigError(f"the damping has to lie between 0 and 1, not {self.damping}")
         trains_in_bfloat16(self.precision)
 
     def digest_text(self) -> str:

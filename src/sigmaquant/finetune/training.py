@@ -18,6 +18,7 @@ from sigmaquant.divergence import UserLoss, loss_name
 from sigmaquant.errors import ArtifactError, ConfigError, DataError
 from sigmaquant.finetune.averaging import WeightAverage
 from sigmaquant.finetune.checkpoint import TrainingState, load_state
+from sigmaquant.finetune.damping import dampen
 from sigmaquant.finetune.micro_batches import parts_of, samples_within
 from sigmaquant.finetune.objective import HeldBack, Objective
 from sigmaquant.finetune.optimizer import RelativeAdam
@@ -47,6 +48,7 @@ def finetune(
     loss: UserLoss | None = None,
     learning_rate: float = 0.001,
     feature_weight: float = 0.0,
+    damping: float = 0.0,
     precision: Precision = "float32",
     memory: str | int | None = None,
     seed: int = 0,
@@ -74,6 +76,9 @@ def finetune(
         learning_rate: at the start of the schedule, relative to the size of what is moved.
         feature_weight: of the intermediate values that become integers, compared with the float
             network's; for deep networks and detectors. 0 leaves them out.
+        damping: against weights that oscillate between two levels: the part of the way to the
+            middle of its level that each weight is moved after a step, 0 to 1, as it is reached at
+            the end of training (see ``dampen``).
         precision: of convolutions and matrix products in training: "float32"; "bfloat16"; or
             "auto", bfloat16 where the processor multiplies it: results then depend on the machine.
         memory: such as "2 GiB", that a step may take; batches go through the network in parts that
@@ -99,6 +104,7 @@ def finetune(
         learning_rate=learning_rate,
         seed=seed,
         feature_weight=feature_weight,
+        damping=damping,
         precision=precision,
         memory_bytes=None if memory is None else parse_bytes(memory),
     )
@@ -225,6 +231,8 @@ class _Training:
         self._accumulate(batch)
         sum_gradients(self._student, self._ranks)
         self._optimizer.step(self._recipe.learning_rate, done)
+        if self._recipe.damping:
+            dampen(self._student, self._recipe.damping, done)
         self._student.raise_scales()
         self._average.update()
 
