@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from sigmaquant.calibration import Batch
+
 _SMALLEST_AREA = 0.5
 _ASPECT = 0.1  # sides differ by so much at most
 _TILT_DB = 2.0  # standard deviation of the gain at each of the _TILT_KNOTS frequencies
 _TILT_KNOTS = 8
+_JUDGING_SEED = 1_000  # fine-tuning seeds its epochs with 0, 1, ...
 
 
 class ReusedImages(Dataset[torch.Tensor]):
@@ -47,6 +50,16 @@ class ReusedImages(Dataset[torch.Tensor]):
         if mirror < 0.5:
             part = part.flip(3)
         return F.interpolate(part, (height, width), mode="bilinear", antialias=True)[0]
+
+
+def other_views(images: torch.Tensor, batch_size: int) -> tuple[Batch, ...]:
+    """Each image once as ``ReusedImages`` shows it, the same at every call: to judge training.
+
+    The images themselves favour a start that was rounded with them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_JUDGING_SEED)
+        return tuple(Batch((views,)) for views in DataLoader(ReusedImages(images, 1), batch_size))
 
 
 def _part(length: int, share: float) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.digest.augmentation import EqualisedWindows, equalised
+from benchmarks.digest.augmentation import EqualisedWindows, equalised, other_views
 
 BANDS, FRAMES = 16, 3
 
@@ -30,3 +30,15 @@ def test_a_pass_shows_whole_batches_of_all_windows_and_each_pass_others() -> Non
     assert [len(batch) for batch in first] == [4, 4]
     assert len(loader) == 2
     assert not torch.equal(first[0], second[0])
+
+
+def test_other_views_judge_the_same_at_every_call_and_leave_the_generator_alone() -> None:
+    images = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(3)
+    first, second = other_views(images, 2), other_views(images, 2)
+
+    assert torch.equal(torch.rand(4), torch.rand(4, generator=torch.Generator().manual_seed(3)))
+    assert [len(batch) for batch in first] == [2, 2, 1]
+    for one, other, plain in zip(first, second, images.split(2), strict=True):
+        assert torch.equal(one.inputs[0], other.inputs[0])
+        assert not torch.equal(one.inputs[0], plain)
