@@ -23,6 +23,7 @@ from sigmaquant.quantized import QuantizedNetwork, quantize
 from tests import nets
 
 TRAINING_SAMPLES = 1200
+STEPS = 400
 DEQUANTIZE_WEIGHT = torch.ops.quantized_decomposed.dequantize_per_channel.default
 
 
@@ -51,7 +52,7 @@ class SmallDigitNet(nn.Module):
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Network, Tensor, Tensor]:
-    """The network, trained on scikit-learn's digits for two seconds; images and labels."""
+    """The network, trained on scikit-learn's digits for some seconds; images and labels."""
     from sklearn import datasets
 
     pixels, labels = datasets.load_digits(return_X_y=True)
@@ -61,11 +62,13 @@ def digits() -> tuple[Network, Tensor, Tensor]:
         torch.manual_seed(0)
         model = SmallDigitNet().train()
         optimizer = torch.optim.Adam(model.parameters(), 0.01)
-        for _ in range(200):
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+        for _ in range(STEPS):
             rows = torch.randint(TRAINING_SAMPLES, (64,))
             optimizer.zero_grad()
             F.cross_entropy(model(images[rows]), classes[rows]).backward()
             optimizer.step()
+            schedule.step()
     return capture(model.eval(), images[:2]), images, classes
 
 
