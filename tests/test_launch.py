@@ -23,12 +23,16 @@ from tests.launching import Ended, launched
 # What is registered first is called last.
 OPEN_AT_EXIT = """
 import atexit
+import weakref
 import torch.distributed as group
 from sigmaquant.launch import launched_ranks
-atexit.register(lambda: print("open" if group.is_initialized() else "ended"))
+from tests import nets
+atexit.register(lambda: print("open" if opened() else "ended"))
 {first}
 ranks = launched_ranks()
+opened = weakref.ref(group.group.WORLD)
 assert ranks.together(lambda: ranks.index) == [0, 1]
+nets.captured("mlp")
 """
 
 
