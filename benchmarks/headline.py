@@ -3,8 +3,9 @@
 ``python -m benchmarks.headline [--quick] [--networks resnet20,dscnn] [--resume]``. Each network at
 several parts of its fp32 weights' bytes, without training and fine-tuned, beside uniform 4 bits and
 its makers' int8 file. Rows are written after each measurement; ``--resume`` keeps those of an
-earlier run with the same command, versions, machine and seed. ``--quick`` shows in a minute that
-all stages work; its figures go to ``runs/``.
+earlier run with the same command, versions, machine and seed. ``--coded`` measures files with their
+weights in code instead, into a table of its own. ``--quick`` shows in a minute that all stages
+work; its figures go to ``runs/``.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ class Measures(Protocol):
     def mixed(self, variant: str, reduction: float) -> Candidate:
         """A searched plan."""
 
+    def coded(self, variant: str, reduction: float) -> Candidate:
+        """A plan for weights in code."""
+
     def trained(self, variant: str, start: Candidate) -> Candidate:
         """Fine-tuned."""
 
@@ -85,6 +89,16 @@ def bench_network(bench: Measures, recorder: Recorder) -> None:
     if vendor is not None:
         recorder.row(name, VENDOR_VARIANT, lambda: vendor)
     for variant, make in _variants(bench).items():
+        recorder.row(name, variant, functools.partial(_made, bench, make, baseline))
+
+
+def bench_coded(bench: Measures, recorder: Recorder) -> None:
+    """Measure one network with its weights in code, at the sizes that are trained elsewhere."""
+    name = bench.subject.name
+    baseline = recorder.row(name, FLOAT_VARIANT, bench.float_row)
+    for reduction in bench.subject.trained:
+        variant = f"{_mixed(reduction)} coded"
+        make = functools.partial(bench.coded, variant, reduction)
         recorder.row(name, variant, functools.partial(_made, bench, make, baseline))
 
 
@@ -121,34 +135,42 @@ def _peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def run(name: str, quick: bool, resume: bool) -> None:
+def run(name: str, quick: bool, coded: bool, resume: bool) -> None:
     """Measure and write all rows of one network."""
-    bench_name = "headline-quick" if quick else "headline"
-    command = "python -m benchmarks.headline --quick" if quick else "make bench BENCH=headline"
+    bench_name = f"headline{'-coded' * coded}{'-quick' * quick}"
+    flags = [flag for flag, on in (("--coded", coded), ("--quick", quick)) if on]
+    by_hand = " ".join(["python -m benchmarks.headline", *flags])
+    command = by_hand if flags else "make bench BENCH=headline"
     folder = _RUNS if quick else RESULTS_FOLDER
     fresh = BenchResult.begin(bench_name, command, _SEED, measured_with=("pycocotools",))
     recorder = Recorder(begin(fresh, folder, resume), folder)
     if not recorder.result.rows:
         shutil.rmtree(_RUNS / bench_name, ignore_errors=True)
     torch.manual_seed(_SEED)
-    bench_network(HeadlineBench(SUBJECTS[name](), _RUNS / bench_name / name), recorder)
+    bench = HeadlineBench(SUBJECTS[name](), _RUNS / bench_name / name)
+    if coded:
+        bench_coded(bench, recorder)
+    else:
+        bench_network(bench, recorder)
 
 
 def main() -> int:
     """Parse the command line and run; the exit code is the error's where one is raised."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.headline", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="DS-CNN only")
+    parser.add_argument("--coded", action="store_true", help="weights in code, a table of its own")
     parser.add_argument("--networks", type=names_of(SUBJECTS), help=f"of {','.join(SUBJECTS)}")
     parser.add_argument("--resume", action="store_true", help="keep the rows of an earlier run")
     options = parser.parse_args()
     networks = options.networks or (QUICK_NETWORKS if options.quick else tuple(SUBJECTS))
     # What follows the first network adds to its rows.
     resumed = [options.resume, *[True] * (len(networks) - 1)]
+    quick, coded = [options.quick] * len(networks), [options.coded] * len(networks)
     # A process for each network, so that each has its own peak memory.
     fresh_process = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, fresh_process, max_tasks_per_child=1) as pool:
-            list(pool.map(run, networks, [options.quick] * len(networks), resumed))
+            list(pool.map(run, networks, quick, coded, resumed))
     except SigmaQuantError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

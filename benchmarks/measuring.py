@@ -38,11 +38,13 @@ class Candidate:
         variant: the row's name.
         quantized: the network.
         seconds: of the stages that made it.
+        coded: whether its file holds the weights in code.
     """
 
     variant: str
     quantized: QuantizedNetwork
     seconds: Mapping[str, float]
+    coded: bool = False
 
 
 @dataclass(frozen=True)

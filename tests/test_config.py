@@ -151,6 +151,7 @@ def test_mistakes_in_flags_name_the_flag(flags: dict[str, dict[str, object]], me
         ('[export]\nformat = "tflm"', "tflm"),
         ('[export]\nformat = "tflite"', "litert-small"),
         ('[export]\nformat = "tflite"\ntflite = { variant = "fast" }', "litert-fast"),
+        ("[export]\ncoded = true", "onnxruntime-coded"),
         ('[export]\nformat = "tflite"\n[target]\nruntime = "onnxruntime"', "onnxruntime"),
     ],
 )

@@ -211,12 +211,22 @@ class ExportConfig(Frozen):
     Attributes:
         format: what runtime it is for.
         file: its name in the run's folder; None for the format's own.
+        coded: whether the weights of an ONNX file are written in a prefix code.
         tflite: options of TensorFlow Lite files.
     """
 
     format: FormatName = "onnx"
     file: str | None = None
+    coded: bool = False
     tflite: TfliteOptions = TfliteOptions()
+
+    @pydantic.field_validator("coded")
+    @classmethod
+    def _only_onnx_files_hold_code(cls, coded: bool, known: pydantic.ValidationInfo) -> bool:
+        file_format = known.data.get("format", "onnx")
+        if coded and file_format != "onnx":
+            raise ValueError(f"only ONNX files hold weights in code, not {file_format}")
+        return coded
 
     @property
     def file_name(self) -> str:
@@ -226,7 +236,7 @@ class ExportConfig(Frozen):
     @property
     def options(self) -> FormatOptions:
         """The options of all formats that have some."""
-        return FormatOptions(tflite=self.tflite)
+        return FormatOptions(coded=self.coded, tflite=self.tflite)
 
 
 class GatesConfig(Frozen):

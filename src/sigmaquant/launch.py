@@ -80,7 +80,7 @@ def _accelerator() -> Accelerator:
         raise MissingExtraError("work in several processes", "distributed") from error
     # Were it first imported by a capture, with the group open, the default arguments of its
     # functions would keep the group, and gloo's threads, beyond end_training.
-    import torch.distributed.nn  # noqa: F401
+    import torch.distributed.nn
 
     opened_by_caller = torch.distributed.is_initialized()
     with _meeting():

@@ -87,6 +87,7 @@ def optimize(
     calibration_samples: int = 512,
     loss: UserLoss | None = None,
     format: str = "onnx",  # noqa: A002  (the user's word for it)
+    coded: bool = False,
     seed: int = 0,
     max_drop: float | None = None,
 ) -> Result:
@@ -136,6 +137,8 @@ def optimize(
         loss: the user's own, from outputs and target to a scalar; by default the divergence from
             the float network's outputs.
         format: of the exported file, such as "onnx", "tflite" or "c"; see ``export`` for all.
+        coded: write the weights of an ONNX file in a prefix code, about a tenth smaller than their
+            widths; these are chosen for it.
         seed: of every random draw.
         max_drop: largest drop of the accuracy, in percentage points.
 
@@ -165,7 +168,7 @@ def optimize(
                 "memory": memory,
                 "revise": revise,
             },
-            "export": {"format": format},
+            "export": {"format": format, "coded": coded},
             "target": {"runtime": None if runtime is None else str(runtime)},
             "data": {"calibration_samples": calibration_samples},
             "gates": {"max_drop": max_drop},

@@ -42,6 +42,9 @@ class FakeBench:
         self.calls.append(f"make {variant}")
         return SimpleNamespace(variant=variant)
 
+    def coded(self, variant: str, reduction: float) -> SimpleNamespace:
+        return SimpleNamespace(variant=variant)
+
     def trained(self, variant: str, start: SimpleNamespace) -> SimpleNamespace:
         assert variant.startswith(start.variant)
         return SimpleNamespace(variant=variant)
@@ -79,6 +82,12 @@ def test_the_first_plan_is_made_before_anything_is_measured(tmp_path: Path) -> N
     assert [row.variant for row in recorder.result.rows] == VARIANTS
     with_memory = [row.variant for row in recorder.result.rows if row.peak_memory_bytes]
     assert with_memory == ["mixed 1/10"]
+
+
+def test_weights_in_code_are_measured_at_the_sizes_that_are_trained(tmp_path: Path) -> None:
+    recorder = Recorder(fresh(), tmp_path)
+    headline.bench_coded(FakeBench(), recorder)
+    assert [row.variant for row in recorder.result.rows] == ["fp32", "mixed 1/10 coded"]
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:

@@ -68,6 +68,15 @@ def test_a_plan_keeps_to_its_part_of_the_weights(bench: HeadlineBench, baseline:
     assert row.seconds["finetune"] > 0
 
 
+def test_a_plan_in_code_keeps_to_its_part_of_the_weights(
+    bench: HeadlineBench, baseline: BenchRow
+) -> None:
+    candidate = bench.coded("mixed 1/6 coded", 6)
+    assert candidate.coded
+    row = bench.measured(candidate, baseline)
+    assert 0.9 * 4 * 22_016 / 6 < row.flash_bytes <= 4 * 22_016 / 6
+
+
 def test_eight_bits_take_what_eight_bits_take(bench: HeadlineBench) -> None:
     table = bench.network.table
     found = Reductions(table).of(BitPlan.uniform(table, 8))

@@ -53,6 +53,7 @@ def test_a_tflite_file_with_settings_from_a_configuration(
         (("--format", "tflite"), "give samples (--calibration)"),
         (("--format", "coreml"), "--format: unknown export format 'coreml'; known: "),
         (("--variant", "tiny"), "--variant: expected 'fast' or 'small', not 'tiny'"),
+        (("--coded", "--format", "c"), "only ONNX files hold weights in code, not c"),
         (("--interface", "int4"), "--interface: expected 'float32', 'int8' or 'uint8'"),
     ],
 )
@@ -63,6 +64,13 @@ def test_what_cannot_be_exported_ends_with_code_2(
     assert ended.code == 2
     assert message in " ".join(ended.err.split())
     assert not list(project.glob("model.*"))
+
+
+def test_a_run_to_a_file_with_weights_in_code(project: Path, sigmaquant: Any) -> None:
+    ended = sigmaquant("run", "run.toml", "--coded", "--flash", "8KiB", "--epochs", "0", "--json")
+    assert ended.code == 0, ended.err
+    report = sq.RunReport.model_validate_json(ended.out)
+    assert [exported.verified for exported in report.exports] == [True]
 
 
 def test_a_run_to_a_tflite_file(project: Path, sigmaquant: Any) -> None:

@@ -24,6 +24,7 @@ def costs_on(table, runtime, device="cortex-m4"):
     [
         ("c", ALL, ALL, ALL),
         ("onnxruntime", ALL, ALL, ALL),
+        ("onnxruntime-coded", ALL, ALL, ALL),
         ("litert-small", (4, 8), (2, 4, 8), (4, 8)),
         ("litert-fast", (8,), (4, 8), (8,)),
         ("tflm", (4, 8), (2, 3, 4, 8), (4, 8)),

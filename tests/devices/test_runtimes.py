@@ -9,7 +9,7 @@ from sigmaquant.devices.runtime import Kernel
 from sigmaquant.errors import ConfigError, DeviceError
 from sigmaquant.layers import WIDTHS
 
-SHIPPED = ("c", "litert-fast", "litert-small", "onnxruntime", "qnn", "tflm")
+SHIPPED = ("c", "litert-fast", "litert-small", "onnxruntime", "onnxruntime-coded", "qnn", "tflm")
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -31,6 +31,7 @@ def test_nothing_else_is_shipped():
     ("name", "matrix", "window"),
     [
         ("onnxruntime", [2, 3, 4, 5, 6, 7, 8], [2, 3, 4, 5, 6, 7, 8]),
+        ("onnxruntime-coded", [2, 3, 4, 5, 6, 7, 8], [2, 3, 4, 5, 6, 7, 8]),
         ("c", [2, 3, 4, 5, 6, 7, 8], [2, 3, 4, 5, 6, 7, 8]),
         ("litert-small", [2, 4, 4, 8, 8, 8, 8], [4, 4, 4, 8, 8, 8, 8]),
         ("litert-fast", [4, 4, 4, 8, 8, 8, 8], [8] * 7),
@@ -65,6 +66,16 @@ def test_tables_stand_beside_the_container_of_their_kernel():
     tflm = load_runtime("tflm")
     assert not tflm.stored(4096, 16, 4, matrix=False).in_table  # int4 takes 2048
     assert tflm.stored(4096, 16, 3, matrix=False).size_bytes == 4096 * 3 // 8 + 16 * 8 + 140
+
+
+def test_weights_in_code_take_fewer_bits_than_their_containers():
+    plain, coded = load_runtime("onnxruntime"), load_runtime("onnxruntime-coded")
+    for matrix in (False, True):
+        widths = [coded.kernel(matrix=matrix).stored_bits(bits) for bits in WIDTHS]
+        assert widths == sorted(widths)
+        assert all(bits - 1 < mean < bits for bits, mean in zip(WIDTHS, widths, strict=True))
+        assert plain.kernel(matrix=matrix).stored_bits(5) == 5
+        assert coded.stored(4096, 16, 4, matrix=matrix).size_bytes == -(-4096 * 3.6 // 8)
 
 
 def test_a_device_takes_a_runtime_in_place_of_its_stack():
@@ -103,6 +114,7 @@ KERNEL = {"source": "s", "kind": "derived"}
     [
         ({"containers": [2, 4]}, "containers lack 8 bits"),
         ({"containers": [4, 8], "time_over_int8": {8: 1.0}}, "a figure for each"),
+        ({"containers": [4, 8], "mean_bits": {4: 3.6}}, "mean_bits needs a figure for each"),
         ({"containers": []}, "at least 1"),
     ],
 )

@@ -16,12 +16,14 @@ from sigmaquant.stages import random_inputs
 from tests import nets
 
 GRAPH_BYTES = 24 * 1024
+FAST = FormatOptions(tflite=TfliteOptions(variant="fast"))
 CASES = {
-    "litert-small": ("tflite", TfliteOptions(variant="small"), "ai_edge_litert"),
-    "litert-fast": ("tflite", TfliteOptions(variant="fast"), "ai_edge_litert"),
-    "tflm": ("tflm", TfliteOptions(), "tflite_micro"),
-    "onnxruntime": ("onnx", TfliteOptions(), "onnxruntime"),
-    "c": ("c", TfliteOptions(), "numpy"),
+    "litert-small": ("tflite", FormatOptions(), "ai_edge_litert"),
+    "litert-fast": ("tflite", FAST, "ai_edge_litert"),
+    "tflm": ("tflm", FormatOptions(), "tflite_micro"),
+    "onnxruntime": ("onnx", FormatOptions(), "onnxruntime"),
+    "onnxruntime-coded": ("onnx", FormatOptions(coded=True), "onnxruntime"),
+    "c": ("c", FormatOptions(), "numpy"),
 }
 
 
@@ -43,17 +45,16 @@ def test_files_are_as_large_as_predicted(
     plan = BitPlan.uniform(network.table, 8).with_weight_bits(chosen)
     program = lower(quantize(network, plan, nets.loader(net)))
     path = tmp_path / FORMATS[file_format].file
-    verification = FORMATS[file_format].export(
-        program, path, random_inputs(program, 2), FormatOptions(tflite=options)
-    )
+    inputs = random_inputs(program, 2)
+    verification = FORMATS[file_format].export(program, path, inputs, options)
     predicted = costs.totals(plan)["flash_bytes"]
     assert predicted / 2 < verification.file_bytes <= 1.05 * predicted + GRAPH_BYTES
 
 
 def test_some_formats_are_for_one_runtime_and_others_bind_nobody() -> None:
-    fast = FormatOptions(tflite=TfliteOptions(variant="fast"))
     assert runtime_of("tflite", FormatOptions()) == "litert-small"
-    assert runtime_of("tflite", fast) == "litert-fast"
-    assert runtime_of("tflm", fast) == "tflm"
-    assert runtime_of("qnn", fast) == "qnn"
-    assert {runtime_of(name, fast) for name in ("onnx", "c", "qonnx")} == {None}
+    assert runtime_of("tflite", FAST) == "litert-fast"
+    assert runtime_of("tflm", FAST) == "tflm"
+    assert runtime_of("qnn", FAST) == "qnn"
+    assert runtime_of("onnx", FormatOptions(coded=True)) == "onnxruntime-coded"
+    assert {runtime_of(name, FAST) for name in ("onnx", "c", "qonnx")} == {None}

@@ -35,6 +35,7 @@ def export(
             help="onnx, the default, tflite, tflm, c, qnn or qonnx.",
         ),
     ] = None,
+    coded: Annotated[bool | None, options.CODED] = None,
     calibration: Annotated[str | None, options.CALIBRATION] = None,
     config: Config = None,
     variant: Annotated[
@@ -72,7 +73,7 @@ def export(
     tflite = {"variant": variant, "interface": interface, "channels_last": channels_last}
     flags: dict[str, dict[str, Any]] = {
         "data": {"calibration": calibration},
-        "export": {"format": file_format, "tflite": _given(tflite)},
+        "export": {"format": file_format, "coded": coded, "tflite": _given(tflite)},
     }
     _export(network, quantized, config, flags, out, json)
 

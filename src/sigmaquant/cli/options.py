@@ -151,10 +151,16 @@ DEVICE = typer.Option(
     rich_help_panel=_TARGET,
     show_default=False,
 )
+CODED = typer.Option(
+    "--coded",
+    help="ONNX: weights in a prefix code, about a tenth smaller than their widths.",
+    show_default=False,
+)
 RUNTIME = typer.Option(
     "--runtime",
     metavar="NAME",
-    help="What runs there: litert-small, litert-fast, tflm, onnxruntime, qnn, c, or a TOML file. "
+    help="What runs there: litert-small, litert-fast, tflm, onnxruntime, "
+    "onnxruntime-coded, qnn, c, or a TOML file. "
     "Widths that it stores in no fewer bytes are not chosen.",
     rich_help_panel=_TARGET,
 )

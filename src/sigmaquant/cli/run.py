@@ -76,6 +76,7 @@ def run(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    coded: Annotated[bool | None, options.CODED] = None,
     max_drop: Annotated[
         float | None,
         typer.Option(
@@ -147,7 +148,7 @@ def run(
             "memory": memory,
             "revise": revise,
         },
-        "export": {"format": file_format},
+        "export": {"format": file_format, "coded": coded},
         "gates": {"max_drop": max_drop},
         "run": {"out": _text(out), "seed": seed},
     }

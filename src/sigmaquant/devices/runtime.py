@@ -29,11 +29,14 @@ class Kernel(Sourced):
             that holds it.
         time_over_int8: by container, the time over that of the device's kernel for 8 bits; None
             where the device profile's own figures of the container's width hold.
+        mean_bits: by container, the bits that a weight takes on average where the file holds
+            weights in code; None where it holds the containers themselves.
         table_time_over_int8: the same of weights in a table of values; None where there are none.
     """
 
     containers: Annotated[tuple[WeightBits, ...], pydantic.Field(min_length=1)]
     time_over_int8: dict[WeightBits, PositiveFigure] | None = None
+    mean_bits: dict[WeightBits, PositiveFigure] | None = None
     table_time_over_int8: PositiveFigure | None = None
 
     def container_bits(self, weight_bits: int) -> int:
@@ -41,12 +44,19 @@ class Kernel(Sourced):
         found: int = next(bits for bits in sorted(self.containers) if bits >= weight_bits)
         return found
 
+    def stored_bits(self, weight_bits: int) -> float:
+        """Bits that a weight of this width takes in the file, on average."""
+        container = self.container_bits(weight_bits)
+        return container if self.mean_bits is None else self.mean_bits[container]
+
     @pydantic.model_validator(mode="after")
     def _every_width_has_a_place(self) -> Self:
         if PLAIN_BITS not in self.containers:
             raise ValueError(f"containers lack {PLAIN_BITS} bits, which hold any width")
         if self.time_over_int8 is not None and set(self.time_over_int8) != set(self.containers):
             raise ValueError("time_over_int8 needs a figure for each of the containers")
+        if self.mean_bits is not None and set(self.mean_bits) != set(self.containers):
+            raise ValueError("mean_bits needs a figure for each of the containers")
         return self
 
 
@@ -86,7 +96,7 @@ class StoredWeights:
     """What becomes of one layer's weights at one width.
 
     Attributes:
-        size_bytes: containers, or indices and table.
+        size_bytes: containers, code, or indices and table.
         container_bits: of the container that holds a weight, or would without the table.
         in_table: whether they are indices into a table of values.
         time_over_int8: of the kernel that runs them; None where the device's own figures hold.
@@ -138,7 +148,7 @@ class Runtime(Frozen):
         """
         kernel = self.kernel(matrix=matrix)
         container = kernel.container_bits(weight_bits)
-        size = math.ceil(weights * container / 8)
+        size = math.ceil(weights * kernel.stored_bits(weight_bits) / 8)
         if self.tables is not None and kernel.table_time_over_int8 is not None:
             in_table = self.tables.stored_bytes(weights, channels, weight_bits)
             if in_table < size:

@@ -43,10 +43,12 @@ class FormatOptions(Frozen):
     Files for TensorFlow Lite Micro have the interface that is asked for in ``tflite``.
 
     Attributes:
+        coded: weights of ONNX files are written in a prefix code, see ``export_onnx``.
         tflite: of TensorFlow Lite files.
         weight_scratch_bytes: of C libraries, see ``export_c``.
     """
 
+    coded: bool = False
     tflite: TfliteOptions = TfliteOptions()
     weight_scratch_bytes: pydantic.NonNegativeInt = 0
 
@@ -99,6 +101,8 @@ def runtime_of(name: str, options: FormatOptions) -> str | None:
     None where the format binds nobody: an ONNX file or C library of any widths is of use to other
     tools and kernels, so there the device's profile says what widths cost, unless it is told.
     """
+    if name == "onnx" and options.coded:
+        return "onnxruntime-coded"
     litert = f"litert-{options.tflite.variant}"
     return {"tflite": litert, "tflm": "tflm", "qnn": "qnn"}.get(name)
 
@@ -136,9 +140,9 @@ def export_program(
 
 
 def _export_onnx(
-    program: IntegerProgram, path: Path, inputs: Arrays, _: FormatOptions
+    program: IntegerProgram, path: Path, inputs: Arrays, options: FormatOptions
 ) -> Verification:
-    return export_onnx(program, path, inputs)
+    return export_onnx(program, path, inputs, coded=options.coded)
 
 
 def _check_onnx(program: IntegerProgram, _: Arrays, __: FormatOptions) -> None:

@@ -134,9 +134,9 @@ class GraphBuilder:
         self._nodes.append(onnx.helper.make_node("Split", [source, self.integers(*sizes)], outputs))
         return outputs
 
-    def filled(self, shape: Sequence[int], value: int) -> str:
-        """An int8 tensor of one value, which costs no bytes in the file."""
-        attribute = onnx.numpy_helper.from_array(np.array([value], np.int8))
+    def filled(self, shape: Sequence[int], value: np.integer[Any]) -> str:
+        """A tensor of one value, of its type, which costs no bytes in the file."""
+        attribute = onnx.numpy_helper.from_array(np.array([value]))
         return self.add("ConstantOfShape", [self.integers(*shape)], value=attribute)
 
     def model(

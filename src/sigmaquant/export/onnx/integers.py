@@ -173,7 +173,7 @@ def _global_average(sheet: Sheet, operator: GlobalAverage) -> None:
 def _average_pool(sheet: Sheet, operator: AveragePool) -> None:
     """A depthwise convolution with weights of one: exact, where QLinearAveragePool is not."""
     channels = sheet.value(operator.inputs[0]).shape[0]
-    ones = sheet.graph.filled([channels, 1, *operator.kernel], 1)
+    ones = sheet.graph.filled([channels, 1, *operator.kernel], np.int8(1))
     scale = sheet.graph.constant(window_scale(operator))
     real = sheet.graph.add(
         "Conv",

@@ -18,19 +18,24 @@ METADATA_WEIGHT_BITS = "sigmaquant.weight_bits"
 """Key of the file's metadata that holds the bit plan: a JSON object, layer -> bits."""
 
 
-def write_onnx(program: IntegerProgram, path: str | Path) -> None:
+def write_onnx(program: IntegerProgram, path: str | Path, *, coded: bool = False) -> None:
     """Write the program as an ONNX file; it appears whole or not at all.
+
+    Args:
+        program: what to export.
+        path: the file.
+        coded: whether weights are written in a prefix code; see ``coding``.
 
     Raises:
         UnsupportedError: an operator cannot be expressed; nothing is written then.
         OutputError: the folder cannot be written.
     """
-    content = serialize(build_model(program))
+    content = serialize(build_model(program, coded=coded))
     with written_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
-def build_model(program: IntegerProgram) -> Model:
+def build_model(program: IntegerProgram, *, coded: bool = False) -> Model:
     """The program as an ONNX model: float32 in, float32 out, any batch size.
 
     Raises:
@@ -38,7 +43,8 @@ def build_model(program: IntegerProgram) -> Model:
     """
     tensors = tensor_names(program)
     graph = GraphBuilder(reserved=tensors.values())
-    sheet = Sheet(graph, program, tensors, write_weights(graph, program.weights))
+    weights = write_weights(graph, program.weights, coded=coded)
+    sheet = Sheet(graph, program, tensors, weights)
     for operator in program.operators:
         if isinstance(operator, FloatOperator):
             write_float_operator(sheet, operator)

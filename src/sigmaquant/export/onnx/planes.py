@@ -6,7 +6,10 @@ bit. Unlike a packing of whole values, this has the same simple unpacking for ev
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from sigmaquant.lowering.program import Int8Array, UInt8Array
 
@@ -22,8 +25,17 @@ def pack_planes(values: Int8Array, bits: int) -> UInt8Array:
     shifted = values.reshape(-1).astype(np.int16) + offset
     in_range = not shifted.size or (shifted.min() >= 0 and shifted.max() < 2 * offset)
     assert in_range, f"values beyond {bits} bits"
-    planes = [np.packbits(shifted >> bit & 1, bitorder="little") for bit in range(bits)]
-    return np.stack(planes)
+    return bit_planes(shifted, bits)
+
+
+def bit_planes(values: npt.NDArray[np.integer[Any]], bits: int) -> UInt8Array:
+    """A vector of integers in 0 .. 2^bits-1 to (bits, ceil(size/8)) bytes.
+
+    >>> bit_planes(np.array([0, 1, 2, 3]), 2)
+    array([[10],
+           [12]], dtype=uint8)
+    """
+    return np.stack([np.packbits(values >> bit & 1, bitorder="little") for bit in range(bits)])
 
 
 def unpack_planes(planes: UInt8Array, count: int) -> Int8Array:
