@@ -278,3 +278,17 @@ def test_a_missing_package_names_the_extra(
     with pytest.raises(MissingExtraError, match=r"pip install 'sigmaquant-edge\[onnx\]'"):
         export_onnx(program, tmp_path / "net.onnx", build.batch())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_would_be_unpacked_in_every_run_are_refused(
+    build: Builder, program: IntegerProgram, tmp_path: Path
+) -> None:
+    def unpack_late(model: onnx.ModelProto) -> None:
+        (port,) = model.graph.input
+        model.graph.node.append(onnx.helper.make_node("NonZero", [port.name], ["late"]))
+        late = onnx.helper.make_tensor_value_info("late", onnx.TensorProto.INT64, None)
+        model.graph.output.append(late)
+
+    path = edited(program, tmp_path / "net.onnx", unpack_late)
+    with pytest.raises(VerificationError, match=r"anew for each batch: it does not fold NonZero"):
+        verify_onnx(path, program, build.batch())

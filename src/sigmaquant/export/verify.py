@@ -42,6 +42,7 @@ _FLOAT_ROUNDING = 2.0**-23
 """Of a float operator's largest value: what no two runtimes agree on."""
 _SEED = 0
 
+_UNPACKING_KERNELS = {"BitShift", "CumSum", "NonZero", "ScatterElements"}
 _FLOAT_KERNELS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _SATURATION = (
     "On x86 CPUs without VNNI, ONNX Runtime's int8 kernels saturate with 8-bit weights; there the "
@@ -62,8 +63,8 @@ def verify_onnx(
         inputs: (batch, *shape) float32 for each input of the program.
 
     Raises:
-        VerificationError: the file computes something else, or runs layers in float; names the
-            first operator that differs.
+        VerificationError: the file computes something else, runs layers in float, or unpacks its
+            weights in every run; names the first operator that differs.
         ArtifactError: the runtime cannot load the file.
         DataError: ``inputs`` do not fit the program.
     """
@@ -75,6 +76,7 @@ def verify_onnx(
         network = OnnxRuntimeNetwork(file, optimized=optimized)
         nodes = read_nodes(optimized)
     _refuse_float_layers(file, program, nodes)
+    _refuse_unpacking(nodes)
     actual = network.run(arrays)
     _refuse_nan(actual)
     exact = not any(isinstance(operator, FloatOperator) for operator in program.operators)
@@ -110,6 +112,16 @@ def _refuse_float_layers(file: Path, program: IntegerProgram, nodes: Iterable[No
         names = ", ".join(f"{node.name} ({node.kind})" for node in left)
         raise VerificationError(
             f"{VERSION} would run {len(left)} layers in float where the program has {own}: {names}"
+        )
+
+
+def _refuse_unpacking(nodes: Iterable[Node]) -> None:
+    """Weights are unpacked once, when the file is loaded: no runtime may do so for each sample."""
+    left = sorted({node.kind for node in nodes} & _UNPACKING_KERNELS)
+    if left:
+        raise VerificationError(
+            f"{VERSION} would unpack the weights anew for each batch: it does not fold "
+            f"{', '.join(left)}. Another version of it may; or leave the weights out of code"
         )
 
 
