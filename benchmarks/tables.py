@@ -119,6 +119,7 @@ BODIES: dict[str, Callable[[BenchResult], list[str]]] = {
     "deploy": deploy_lines,
     "emulated": emulated_lines,
     "headline": headline_lines,
+    "headline-coded": headline_lines,
     "rivals": rivals_lines,
     "scores": _scores_lines,
 }

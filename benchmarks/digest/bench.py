@@ -168,7 +168,7 @@ class HeadlineBench:
                 fitting[taken] = candidate
                 if taken >= _CLOSE * allowed:
                     break
-            expected = int(expected * _AIM * allowed / taken)
+            expected += int(_AIM * allowed) - taken
         assert fitting, f"{variant}: {taken:,} bytes of code, {allowed:,} allowed"
         largest = fitting[max(fitting)]
         return replace(largest, seconds=watch.seconds, coded=True)

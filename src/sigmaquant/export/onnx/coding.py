@@ -81,9 +81,10 @@ class CodedWeights:
 def encoded(values: Int8Array, bits: int) -> CodedWeights:
     """The smallest code found for weights of a width, for any number of them but none.
 
-    >>> found = encoded(np.array([0, 0, 0, 0, 0, 0, 1, -1], np.int8), 4)
-    >>> found.symbols.tolist(), [stream.tolist() for stream in found.streams]
-    ([[0], [-1], [1]], [[0, 0, 0, 0, 0, 0, 1, 1], [1, 0]])
+    >>> weights = np.array([0] * 7000 + [1] * 700 + [-1] * 300, np.int8)
+    >>> found = encoded(weights, 4)
+    >>> found.symbols.tolist(), [stream.size for stream in found.streams], found.stored_bytes
+    ([[0], [1], [-1]], [8000, 1000], 1128)
     """
     vector = values.reshape(-1)
     groups = range(1, _WIDEST_GROUP + 1)
