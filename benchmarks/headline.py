@@ -16,7 +16,7 @@ import multiprocessing
 import resource
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import Protocol
 
@@ -69,37 +69,58 @@ class Measures(Protocol):
 
 
 def bench_network(bench: Measures, recorder: Recorder) -> None:
-    """Measure every variant of one network that is not recorded yet.
-
-    The smallest plan that is trained comes before anything else, so that the peak memory is that of
-    scores, search and rounding and not of the measurement.
-    """
+    """Measure every variant of one network that is not recorded yet."""
     name, subject = bench.subject.name, bench.subject
     first = max(subject.trained)
-    start, peak_bytes = None, 0
-    if not recorder.has(name, _mixed(first)):
-        start = bench.mixed(_mixed(first), first)
+    make = functools.partial(bench.mixed, _mixed(first), first)
+    baseline = _first_rows(bench, recorder, _mixed(first), make)
+    vendor = recorder.result.row(name, VENDOR_VARIANT) or bench.vendor_row(baseline)
+    if vendor is not None:
+        recorder.row(name, VENDOR_VARIANT, lambda: vendor)
+    _measure(bench, recorder, _variants(bench), baseline)
+
+
+def bench_coded(bench: Measures, recorder: Recorder) -> None:
+    """Measure one network with its weights in code, at the same sizes."""
+    trained, reductions = bench.subject.trained, bench.subject.reductions
+    made: dict[str, Callable[[], Candidate]] = {}
+    for reduction in [max(trained), *(each for each in reductions if each not in trained)]:
+        variant = f"{_mixed(reduction)} coded"
+        made[variant] = functools.partial(bench.coded, variant, reduction)
+    first = next(iter(made))
+    baseline = _first_rows(bench, recorder, first, made[first])
+    _measure(bench, recorder, made, baseline)
+
+
+def _first_rows(
+    bench: Measures, recorder: Recorder, variant: str, make: Callable[[], Candidate]
+) -> BenchRow:
+    """Measure one plan and the fp32 network, whose row is returned.
+
+    The plan is made before anything else, so that the peak memory is that of scores, search and
+    rounding and not of the measurement.
+    """
+    name, start, peak_bytes = bench.subject.name, None, 0
+    if not recorder.has(name, variant):
+        start = make()
         peak_bytes = _peak_memory_bytes()
     baseline = recorder.row(name, FLOAT_VARIANT, bench.float_row)
     if start is not None:
         row = bench.measured(start, baseline)
         row = row.model_copy(update={"peak_memory_bytes": peak_bytes})
-        recorder.row(name, start.variant, lambda: row)
-    vendor = recorder.result.row(name, VENDOR_VARIANT) or bench.vendor_row(baseline)
-    if vendor is not None:
-        recorder.row(name, VENDOR_VARIANT, lambda: vendor)
-    for variant, make in _variants(bench).items():
-        recorder.row(name, variant, functools.partial(_made, bench, make, baseline))
+        recorder.row(name, variant, lambda: row)
+    return baseline
 
 
-def bench_coded(bench: Measures, recorder: Recorder) -> None:
-    """Measure one network with its weights in code, at the sizes that are trained elsewhere."""
-    name = bench.subject.name
-    baseline = recorder.row(name, FLOAT_VARIANT, bench.float_row)
-    for reduction in bench.subject.trained:
-        variant = f"{_mixed(reduction)} coded"
-        make = functools.partial(bench.coded, variant, reduction)
-        recorder.row(name, variant, functools.partial(_made, bench, make, baseline))
+def _measure(
+    bench: Measures,
+    recorder: Recorder,
+    made: Mapping[str, Callable[[], Candidate]],
+    baseline: BenchRow,
+) -> None:
+    """The rows of candidates by variant, where they are not recorded yet."""
+    for variant, make in made.items():
+        recorder.row(bench.subject.name, variant, functools.partial(_made, bench, make, baseline))
 
 
 def _made(bench: Measures, make: Callable[[], Candidate], baseline: BenchRow) -> BenchRow:
@@ -147,7 +168,8 @@ def run(name: str, quick: bool, coded: bool, resume: bool) -> None:
     if not recorder.result.rows:
         shutil.rmtree(_RUNS / bench_name, ignore_errors=True)
     torch.manual_seed(_SEED)
-    bench = HeadlineBench(SUBJECTS[name](), _RUNS / bench_name / name)
+    rounding = "coded" if coded else "compensated"
+    bench = HeadlineBench(SUBJECTS[name](), _RUNS / bench_name / name, rounding)
     if coded:
         bench_coded(bench, recorder)
     else:

@@ -181,9 +181,9 @@ def test_the_report_holds_every_state(finished: tuple[sq.Result, Path]) -> None:
     assert [plan.origin for plan in report.compared_plans if plan.chosen]
     assert [time.stage for time in report.stage_times] == [
         "capture",
-        "costs",
         "check",
         "score",
+        "costs",
         "search",
         "quantize",
         "finetune",

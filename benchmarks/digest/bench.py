@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,13 @@ from benchmarks.results import BenchRow
 from benchmarks.stopwatch import Stopwatch
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
-from sigmaquant.costs import CostTable, cost_table
-from sigmaquant.devices import load_profile, load_runtime
+from sigmaquant.costs import cost_table
+from sigmaquant.devices import DeviceProfile, load_profile, load_runtime
 from sigmaquant.export import export_onnx
+from sigmaquant.export.half_precision import with_half_precision
 from sigmaquant.export.onnx.graph import serialize
 from sigmaquant.export.onnx.model import build_model
+from sigmaquant.export.onnx.parameters import stored_parameter_bytes
 from sigmaquant.export.onnx.runtime import OnnxRuntimeNetwork
 from sigmaquant.export.onnx.weights import stored_weight_bytes
 from sigmaquant.finetune import finetune
@@ -38,7 +39,8 @@ FLOAT_VARIANT, VENDOR_VARIANT = "fp32", "vendor int8"
 _FLOAT_BITS, _INT8_BITS = 32, 8
 _SEED = 0
 _CODED_RUNTIME = "onnxruntime-coded"
-_TURNS = 3  # of search and rounding, until the code fits
+_TURNS = 3  # of search and rounding, until the code fits closely
+_MOST_TURNS = 8  # until it fits at all
 _CLOSE = 0.995  # of what is allowed
 _AIM = 0.998  # a little below it
 
@@ -49,11 +51,13 @@ class HeadlineBench:
     Args:
         subject: the network and its samples.
         folder: for files.
+        rounding: of weights, in scores and in searched plans.
     """
 
-    def __init__(self, subject: Subject, folder: Path) -> None:
+    def __init__(self, subject: Subject, folder: Path, rounding: str = "compensated") -> None:
         self.subject = subject
         self._folder = folder
+        self._rounding = rounding
         folder.mkdir(parents=True, exist_ok=True)
         watch = Stopwatch()
         with watch.stage("capture"):
@@ -68,14 +72,6 @@ class HeadlineBench:
         return Reductions(self.network.table)
 
     @functools.cached_property
-    def _coded_costs(self) -> CostTable:
-        """Costs with weights in code, as the runtime's record expects; of the file's graph none."""
-        runtime = load_runtime(_CODED_RUNTIME)
-        overhead = runtime.overhead.model_copy(update={"step_bytes": 0, "file_bytes": 0})
-        bare = runtime.model_copy(update={"overhead": overhead})
-        return cost_table(self.network.table, load_profile(DEVICES[-1]).with_runtime(bare))
-
-    @functools.cached_property
     def _timed_scores(self) -> tuple[SensitivityTable, dict[str, float]]:
         watch = Stopwatch(self._capture_seconds)
         with watch.stage("score"):
@@ -84,6 +80,7 @@ class HeadlineBench:
                 self.network,
                 subject.calibration,
                 metric=subject.metric,
+                rounding=self._rounding,
                 loss=subject.loss,
                 seed=_SEED,
             )
@@ -143,13 +140,14 @@ class HeadlineBench:
         watch = Stopwatch(seconds)
         with watch.stage("search"):
             plan = search(scores, self._reductions.costs, budget).plan
-        return self._rounded(variant, plan, "compensated", watch.seconds)
+        return self._rounded(variant, plan, self._rounding, watch.seconds)
 
     def coded(self, variant: str, reduction: float) -> Candidate:
         """The exact plan for weights in code, without training.
 
-        How long the code gets is known once weights are rounded. So the plan is searched again
-        with a budget that makes up for what was expected wrongly; the largest that fits is kept.
+        How long the code gets is known exactly once weights are rounded. Where they do not fit, or
+        leave room, the plan is searched again with a budget that makes up for it; the largest that
+        fits is kept.
         Beside a makers' file the file as a whole has to fit into half of its bytes.
         """
         scores, seconds = self._timed_scores
@@ -157,17 +155,18 @@ class HeadlineBench:
         size, vendor = self._coded_bytes, self.subject.vendor
         if vendor is not None:
             size, allowed = _coded_file_bytes, vendor.file_bytes // 2
+        costs = cost_table(self.network.table, _coded_profile(), scores)
         watch = Stopwatch(seconds)
         fitting: dict[int, Candidate] = {}
-        for _ in range(_TURNS):
+        for turn in range(1, _MOST_TURNS + 1):
             with watch.stage("search"):
-                plan = search(scores, self._coded_costs, Budget(flash=expected)).plan
-            candidate = self._rounded(variant, plan, "compensated", watch.seconds)
+                plan = search(scores, costs, Budget(flash=expected)).plan
+            candidate = self._rounded(variant, plan, self._rounding, watch.seconds)
             watch, taken = Stopwatch(candidate.seconds), size(candidate)
             if taken <= allowed:
                 fitting[taken] = candidate
-                if taken >= _CLOSE * allowed:
-                    break
+            if fitting and (turn >= _TURNS or max(fitting) >= _CLOSE * allowed):
+                break
             expected += int(_AIM * allowed) - taken
         assert fitting, f"{variant}: {taken:,} bytes of code, {allowed:,} allowed"
         largest = fitting[max(fitting)]
@@ -244,12 +243,12 @@ class HeadlineBench:
 
     def _coded_bytes(self, candidate: Candidate) -> int:
         """Weights in code, scales and biases, and parameters that stay float."""
-        weights = lower(candidate.quantized).weights
-        totals = self._reductions.costs.totals(candidate.quantized.plan)
-        others = int(totals["flash_bytes"]) - sum(
-            math.ceil(layer.values.size * layer.bits / 8) for layer in weights
+        program = with_half_precision(lower(candidate.quantized))
+        return (
+            stored_weight_bytes(program.weights, coded=True)
+            + stored_parameter_bytes(program, coded=True)
+            + self._reductions.costs.fixed.flash_bytes
         )
-        return stored_weight_bytes(weights, coded=True) + others
 
     def _value(self, path: Path) -> float:
         test, session = self.subject.test, OnnxRuntimeNetwork(path)
@@ -259,4 +258,12 @@ class HeadlineBench:
 
 
 def _coded_file_bytes(candidate: Candidate) -> int:
-    return len(serialize(build_model(lower(candidate.quantized), coded=True)))
+    program = with_half_precision(lower(candidate.quantized))
+    return len(serialize(build_model(program, coded=True)))
+
+
+def _coded_profile() -> DeviceProfile:
+    """A device with weights in code, and of the file's graph no bytes."""
+    runtime = load_runtime(_CODED_RUNTIME)
+    overhead = runtime.overhead.model_copy(update={"step_bytes": 0, "file_bytes": 0})
+    return load_profile(DEVICES[-1]).with_runtime(runtime.model_copy(update={"overhead": overhead}))

@@ -83,7 +83,7 @@ def optimize(
     strategy: str = "exact",
     activation_bits: int | None = None,
     metric: str = "taylor",
-    rounding: str = "compensated",
+    rounding: str | None = None,
     calibration_samples: int = 512,
     loss: UserLoss | None = None,
     format: str = "onnx",  # noqa: A002  (the user's word for it)
@@ -132,13 +132,14 @@ def optimize(
         activation_bits: width of all activations. By default each precision group's is chosen where
             the device runs several, and is its native one elsewhere.
         metric: how sensitivity is measured, "taylor", "loss" or "sigma".
-        rounding: of the weights, "compensated" or "nearest".
+        rounding: of the weights, "compensated", "coded" or "nearest" (see ``quantize``); by
+            default the first, and the second for weights in code.
         calibration_samples: so many at most are read.
         loss: the user's own, from outputs and target to a scalar; by default the divergence from
             the float network's outputs.
         format: of the exported file, such as "onnx", "tflite" or "c"; see ``export`` for all.
-        coded: write the weights of an ONNX file in a prefix code, about a tenth smaller than their
-            widths; these are chosen for it.
+        coded: write the weights of an ONNX file in a prefix code, about a quarter smaller than
+            their widths; these and the weights' steps are chosen for it.
         seed: of every random draw.
         max_drop: largest drop of the accuracy, in percentage points.
 
@@ -284,10 +285,11 @@ def _run(config: RunConfig, task: _Task) -> Result:
         _check_early(config, task, judge)
 
         stages.capture()
-        costs = stages.costs()
-        check_feasible(costs, stages.budget, config.search.activation_bits)
+        expected = stages.expected_costs()
+        check_feasible(expected, stages.budget, config.search.activation_bits)
         check = stages.check(task.deployment, task.evaluation)
-        scores = stages.score(costs)
+        scores = stages.score(expected)
+        costs = stages.costs(scores)
         solution = stages.search(scores, costs)
         check_widths(solution.plan)
         quantized = stages.quantize(solution.plan)

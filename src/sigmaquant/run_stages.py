@@ -104,15 +104,19 @@ class RunStages:
             form=Form(save=Network.save, load=lambda _: self.network),
         )
 
-    def costs(self) -> CostTable:
-        """What every choice costs on the device."""
+    def expected_costs(self) -> CostTable:
+        """What every choice costs on the device, as far as is known before scoring."""
         check_stored_bits(self.config.export.format, self.profile)
+        return cost_table(self.network.table, self.profile)
+
+    def costs(self, scores: SensitivityTable) -> CostTable:
+        """What every choice costs on the device."""
         table = self.network.table
         return self.folder.stage(
             "costs",
             "costs.json",
-            inputs=[table.digest(), self.profile.model_dump(mode="json")],
-            make=lambda: cost_table(table, self.profile),
+            inputs=[table.digest(), self.profile.model_dump(mode="json"), scores.digest()],
+            make=lambda: cost_table(table, self.profile, scores),
             form=artifact_form(CostTable),
         )
 
@@ -156,7 +160,7 @@ class RunStages:
             inputs=[
                 *self.data_digests,
                 settings.metric,
-                settings.rounding,
+                self.config.rounding,
                 activation_widths,
                 seed,
                 loss_name(self.loss),
@@ -165,7 +169,7 @@ class RunStages:
                 self.network,
                 self.calibration,
                 metric=settings.metric,
-                rounding=settings.rounding,
+                rounding=self.config.rounding,
                 loss=self.loss,
                 activation_widths=activation_widths,
                 seed=seed,
@@ -188,7 +192,7 @@ class RunStages:
                 costs.digest(),
                 self.budget.limits(),
                 settings.strategy,
-                settings.rounding,
+                self.config.rounding,
                 settings.activation_bits,
                 loss_name(self.loss),
             ],
@@ -210,7 +214,7 @@ class RunStages:
             inputs=[
                 *self.data_digests,
                 plan.digest(),
-                self.config.search.rounding,
+                self.config.rounding,
                 *(["mirrored"] if self.config.quantize.mirrored else []),
                 *self._reconstruction,
             ],
@@ -310,7 +314,7 @@ class RunStages:
             self.network,
             self.calibration,
             self.held_back,
-            rounding=settings.rounding,
+            rounding=self.config.rounding,
             loss=self.loss,
         )
         return search(scores, costs, self.budget, settings.strategy, bits, measure)
@@ -358,7 +362,7 @@ class RunStages:
             self.network,
             plan,
             self.calibration,
-            rounding=self.config.search.rounding,
+            rounding=self.config.rounding,
             mirrored=self.config.quantize.mirrored,
         )
         if not self._reconstruction:

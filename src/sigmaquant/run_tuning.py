@@ -70,7 +70,7 @@ def _revised(
             finetuned,
             stages.calibration,
             stages.held_back,
-            rounding=settings.rounding,
+            rounding=stages.config.rounding,
             loss=stages.loss,
         )
         revised.network.save(path)
@@ -86,7 +86,7 @@ def _revised(
             scores.digest(),
             costs.digest(),
             stages.budget.limits(),
-            settings.rounding,
+            stages.config.rounding,
             settings.activation_bits,
             loss_name(stages.loss),
         ],

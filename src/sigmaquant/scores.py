@@ -20,7 +20,7 @@ class SensitivityTable(Artifact):
     Attributes:
         metric: what was measured, such as "loss".
         loss: the loss's name, such as "kl".
-        rounding: how the candidates were rounded: "nearest" or "compensated".
+        rounding: how the candidates were rounded, as ``quantize`` calls it.
         float_loss: the float network's own loss on the same data (0 for KL to itself).
         samples: number of calibration samples.
         seed: of every random draw.
@@ -30,6 +30,8 @@ class SensitivityTable(Artifact):
             were not scored and therefore all keep one width.
         weight_sigmas: by layer name, the standard deviation of its weights times the square root
             of its fan-in; what the strategy "sigma" clusters.
+        entropy_bits: by layer name and weight width, the entropy of one of its rounded weights:
+            what it takes in an ideal code. Empty where the weights were not rounded in scoring.
     """
 
     metric: str
@@ -42,6 +44,7 @@ class SensitivityTable(Artifact):
     scores: dict[str, dict[int, Score]]
     activation_scores: dict[str, dict[int, Score]] = pydantic.Field(default_factory=dict)
     weight_sigmas: dict[str, float] = pydantic.Field(default_factory=dict)
+    entropy_bits: dict[str, dict[int, float]] = pydantic.Field(default_factory=dict)
 
     def rise(self, layer: str, weight_bits: int) -> float:
         """The score of one choice; KeyError if it was not scored."""

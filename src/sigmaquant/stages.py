@@ -79,7 +79,8 @@ def search(
         seed: of the draw of what is held back.
 
     Raises:
-        ConfigError: an unknown strategy or rounding, or one that lacks calibration data.
+        ConfigError: an unknown strategy or rounding, one that lacks calibration data, or scores in
+            another rounding than the runtime's code is for.
         DataError: see ``read_batches``.
         InfeasibleError: no plan meets the budget; names the nearest one that can be met.
         DeviceError: an unknown device or runtime, or one that cannot run the network.
@@ -120,7 +121,7 @@ def solve(
     profile = target_profile(device, runtime)
     return solve_tables(
         scores,
-        cost_table(table, profile),
+        cost_table(table, profile, scores),
         limited_by_memory(budget, profile),
         strategy=strategy,
         activation_bits=activation_bits,
@@ -173,7 +174,8 @@ def revise(
     """
     check_rounding(rounding)
     network, profile = tuned.network, target_profile(device, runtime)
-    costs, limits = cost_table(network.table, profile), limited_by_memory(budget, profile)
+    costs = cost_table(network.table, profile, scores)
+    limits = limited_by_memory(budget, profile)
     asked = problem(scores, costs, limits, activation_bits)
     start = start_of(asked, tuned)
     kept, held = _split(network, calibration, seed)
@@ -241,7 +243,7 @@ def pareto(
     if "energy_uj" in metrics:
         _check_energy_known(profile)
     limited = limited_by_memory(budget or Budget(), profile)
-    asked = problem(scores, cost_table(table, profile), limited, activation_bits)
+    asked = problem(scores, cost_table(table, profile, scores), limited, activation_bits)
     return front_of_tables(asked, metrics, points)
 
 

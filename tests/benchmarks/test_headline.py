@@ -43,6 +43,7 @@ class FakeBench:
         return SimpleNamespace(variant=variant)
 
     def coded(self, variant: str, reduction: float) -> SimpleNamespace:
+        self.calls.append(f"make {variant}")
         return SimpleNamespace(variant=variant)
 
     def trained(self, variant: str, start: SimpleNamespace) -> SimpleNamespace:
@@ -84,10 +85,14 @@ def test_the_first_plan_is_made_before_anything_is_measured(tmp_path: Path) -> N
     assert with_memory == ["mixed 1/10"]
 
 
-def test_weights_in_code_are_measured_at_the_sizes_that_are_trained(tmp_path: Path) -> None:
-    recorder = Recorder(fresh(), tmp_path)
-    headline.bench_coded(FakeBench(), recorder)
-    assert [row.variant for row in recorder.result.rows] == ["fp32", "mixed 1/10 coded"]
+def test_weights_in_code_are_measured_at_the_same_sizes(tmp_path: Path) -> None:
+    bench, recorder = FakeBench(), Recorder(fresh(), tmp_path)
+    headline.bench_coded(bench, recorder)
+    assert bench.calls[:2] == ["make mixed 1/10 coded", "measure fp32"]
+    rows = [row.variant for row in recorder.result.rows]
+    assert rows == ["fp32", "mixed 1/10 coded", "mixed 1/8 coded"]
+    with_memory = [row.variant for row in recorder.result.rows if row.peak_memory_bytes]
+    assert with_memory == ["mixed 1/10 coded"]
 
 
 def test_a_killed_run_goes_on(tmp_path: Path) -> None:

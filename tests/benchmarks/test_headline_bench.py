@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -69,11 +71,12 @@ def test_a_plan_keeps_to_its_part_of_the_weights(bench: HeadlineBench, baseline:
 
 
 def test_a_plan_in_code_keeps_to_its_part_of_the_weights(
-    bench: HeadlineBench, baseline: BenchRow
+    bench: HeadlineBench, baseline: BenchRow, tmp_path: Path
 ) -> None:
-    candidate = bench.coded("mixed 1/6 coded", 6)
+    in_code = HeadlineBench(bench.subject, tmp_path, "coded")
+    candidate = in_code.coded("mixed 1/6 coded", 6)
     assert candidate.coded
-    row = bench.measured(candidate, baseline)
+    row = in_code.measured(candidate, baseline)
     assert 0.9 * 4 * 22_016 / 6 < row.flash_bytes <= 4 * 22_016 / 6
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from sigmaquant.bitplan import BitPlan
 from sigmaquant.budget import Budget
 from sigmaquant.costs import cost_table
 from sigmaquant.devices import load_profile
+from sigmaquant.errors import ConfigError
 from sigmaquant.layers import WIDTHS
 from sigmaquant.scores import Score, SensitivityTable
 from sigmaquant.search import search
@@ -52,6 +55,40 @@ def test_flash_is_containers_channels_and_the_rest_of_the_file(one_layer):
     plan = BitPlan.uniform(table, 4)
     expected = 432 // 2 + 16 * 12 + (900 + 290 + 16 * 8)
     assert costs_on(table, "litert-small").totals(plan)["flash_bytes"] == expected
+
+
+def scores_of(rounding: str, entropy_bits: dict[str, dict[int, float]]) -> SensitivityTable:
+    return SensitivityTable(
+        metric="taylor",
+        loss="divergence",
+        rounding=rounding,
+        float_loss=0.0,
+        samples=1,
+        seed=0,
+        inputs="",
+        scores={"only": {bits: Score(rise=1 / bits) for bits in WIDTHS}},
+        entropy_bits=entropy_bits,
+    )
+
+
+def test_code_is_counted_by_the_layers_own_entropy(one_layer):
+    table, profile = one_layer("conv"), load_profile("cortex-m4", "onnxruntime-coded")
+    scores = scores_of("coded", {"only": {4: 2.0}})
+    typical, own = cost_table(table, profile), cost_table(table, profile, scores)
+    for bits, expected in ((4, 1.02 * 2.0), (5, 3.65)):
+        flash = own.choices["only"][bits][8].flash_bytes
+        assert flash == math.ceil(432 * expected / 8) + 16 * 4
+    assert typical.choices["only"][5] == own.choices["only"][5]
+    plain = load_profile("cortex-m4", "onnxruntime")
+    assert cost_table(table, plain, scores) == cost_table(table, plain)
+
+
+def test_scores_in_another_rounding_than_the_codes_are_refused(one_layer):
+    table, profile = one_layer("conv"), load_profile("cortex-m4", "onnxruntime-coded")
+    with pytest.raises(ConfigError, match=r"scored in 'nearest': .* with --rounding coded"):
+        cost_table(table, profile, scores_of("nearest", {"only": {4: 2.0}}))
+    without_data = scores_of("nearest", {})  # as the metric "sigma" has them
+    assert cost_table(table, profile, without_data) == cost_table(table, profile)
 
 
 def test_times_are_those_of_int8_times_the_runtimes_factor(one_layer):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from sigmaquant.devices import Runtime, available_runtimes, load_profile, load_runtime
-from sigmaquant.devices.runtime import Kernel
+from sigmaquant.devices.runtime import Kernel, WeightCode
 from sigmaquant.errors import ConfigError, DeviceError
 from sigmaquant.layers import WIDTHS
 
@@ -70,12 +72,20 @@ def test_tables_stand_beside_the_container_of_their_kernel():
 
 def test_weights_in_code_take_fewer_bits_than_their_containers():
     plain, coded = load_runtime("onnxruntime"), load_runtime("onnxruntime-coded")
+    typical = [coded.code.bits(bits, None) for bits in WIDTHS]
+    assert typical == sorted(typical)
+    assert all(taken < bits for bits, taken in zip(WIDTHS, typical, strict=True))
     for matrix in (False, True):
-        widths = [coded.kernel(matrix=matrix).stored_bits(bits) for bits in WIDTHS]
-        assert widths == sorted(widths)
-        assert all(bits - 1 < mean < bits for bits, mean in zip(WIDTHS, widths, strict=True))
-        assert plain.kernel(matrix=matrix).stored_bits(5) == 5
-        assert coded.stored(4096, 16, 4, matrix=matrix).size_bytes == -(-4096 * 3.6 // 8)
+        assert plain.stored(4096, 16, 5, matrix=matrix).size_bytes == 4096 * 5 // 8
+        assert coded.stored(4096, 16, 4, matrix=matrix).size_bytes == -(-4096 * 2.9 // 8)
+
+
+def test_layers_whose_entropy_is_known_are_counted_by_it():
+    coded = load_runtime("onnxruntime-coded")
+    known = coded.stored(4096, 16, 4, matrix=True, entropy_bits=2.5)
+    assert known.size_bytes == math.ceil(4096 * 1.02 * 2.5 / 8)
+    even = coded.stored(4096, 16, 4, matrix=True, entropy_bits=4.0)
+    assert even.size_bytes == 4096 * 4 // 8  # no code is longer than the width
 
 
 def test_a_device_takes_a_runtime_in_place_of_its_stack():
@@ -114,13 +124,26 @@ KERNEL = {"source": "s", "kind": "derived"}
     [
         ({"containers": [2, 4]}, "containers lack 8 bits"),
         ({"containers": [4, 8], "time_over_int8": {8: 1.0}}, "a figure for each"),
-        ({"containers": [4, 8], "mean_bits": {4: 3.6}}, "mean_bits needs a figure for each"),
         ({"containers": []}, "at least 1"),
     ],
 )
 def test_kernels_that_say_too_little_are_refused(kernel, expected):
     with pytest.raises(ValueError, match=expected):
         Kernel.model_validate({**KERNEL, **kernel})
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"mean_bits": {4: 3.6}}, "mean_bits needs a figure for each"),
+        ({"over_entropy": 0.9}, "greater than or equal to 1"),
+        ({"rounding": ""}, "rounding"),
+    ],
+)
+def test_a_code_that_cannot_be_is_refused(changed, expected):
+    code = load_runtime("onnxruntime-coded").code.model_dump()
+    with pytest.raises(ValueError, match=expected):
+        WeightCode.model_validate({**code, **changed})
 
 
 def test_a_runtime_is_a_file_of_its_own(tmp_path):

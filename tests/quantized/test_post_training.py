@@ -134,15 +134,15 @@ def trained_digits() -> tuple[nn.Module, Tensor, Tensor]:
 def test_compensation_beats_nearest_on_a_trained_network() -> None:
     model, x, y = trained_digits()
     network = capture(model, x[:2])
-    losses = {}
+    losses, accuracies = {}, []
     for rounding in ROUNDINGS:
         plan = BitPlan.uniform(network.table, 3)
         quantized = quantize(network, plan, [x[:256]], rounding=rounding)
         with torch.no_grad():
             outputs = quantized(x[1200:])
             losses[rounding] = float(divergence(network(x[1200:]), (outputs,)).mean())
-            accuracy = float((outputs.argmax(1) == y[1200:]).float().mean())
-    assert accuracy > 0.8
+            accuracies.append(float((outputs.argmax(1) == y[1200:]).float().mean()))
+    assert min(accuracies) > 0.8
     assert losses["compensated"] < 0.7 * losses["nearest"]
 
 

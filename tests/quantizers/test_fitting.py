@@ -158,3 +158,35 @@ def test_without_any_input_rows_stay() -> None:
     rows, _ = problem(10)
     nothing = torch.zeros(2, 12, 12)
     assert torch.equal(realigned_rows(rows, nothing, nothing), rows)
+
+
+def entropy_bits(levels: Tensor) -> float:
+    _, counts = levels.unique(return_counts=True)
+    shares = counts / levels.numel()
+    return -float((shares * shares.log2()).sum())
+
+
+@pytest.mark.parametrize("bits", [3, 4, 5])
+def test_steps_that_clip_nothing_lose_less_at_the_same_entropy(bits: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(1, 16, 1024, generator=generator)
+    moments = torch.eye(1024)[None]
+    bounds = level_bounds(bits)
+    worth = {}
+    for unclipped in (False, True):
+        start = starting_scales(rows, bits, moments, unclipped=unclipped)
+        levels, scales = fitted_levels(rows, bounds, start, moments)
+        error = float((levels * scales - rows).square().mean())
+        # Each bit more of entropy is worth a fourth of the error.
+        worth[unclipped] = error * 4 ** entropy_bits(levels)
+        at_the_ends = float(((levels == bounds[0]) | (levels == bounds[1])).float().mean())
+        assert (at_the_ends < 0.003) == (unclipped and bits > 3)
+    assert worth[True] < 0.93 * worth[False]
+
+
+@pytest.mark.parametrize("bits", [2, 8])
+def test_the_narrowest_and_the_widest_width_have_one_kind_of_step(bits: int) -> None:
+    rows, inputs = problem(0)
+    moments = inputs @ inputs.mT
+    usual = starting_scales(rows, bits, moments)
+    assert torch.equal(starting_scales(rows, bits, moments, unclipped=True), usual)

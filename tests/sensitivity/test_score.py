@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from sigmaquant.bitplan import BitPlan
 from sigmaquant.divergence import divergence
 from sigmaquant.errors import ArtifactError, ConfigError, DataError, ModelError, OutputError
 from sigmaquant.layers import WIDTHS
+from sigmaquant.lowering import lower
 from sigmaquant.network import capture
 from sigmaquant.quantized import quantize
 from sigmaquant.sensitivity import METRICS, SensitivityTable, score
@@ -45,8 +47,24 @@ def test_a_table_holds_every_layer_and_width(metric: str, tmp_path: Path) -> Non
     assert all(
         s.standard_error > 0 for by_width in table.scores.values() for s in by_width.values()
     )
+    for by_width in table.entropy_bits.values():
+        assert all(0 < entropy <= bits for bits, entropy in by_width.items())
     table.save(tmp_path / "scores.json")
     assert SensitivityTable.load(tmp_path / "scores.json") == table
+
+
+@pytest.mark.parametrize("rounding", ["compensated", "coded"])
+def test_entropies_are_those_of_the_rounded_layers(rounding: str) -> None:
+    network, data = nets.captured("resnet"), nets.loader("resnet")
+    table = score(network, data, rounding=rounding)
+    assert table.rounding == rounding
+    for bits in (3, 5, 8):
+        plan = BitPlan.uniform(network.table, bits)
+        first, *_ = lower(quantize(network, plan, data, rounding=rounding)).weights
+        _, counts = np.unique(first.values, return_counts=True)
+        expected = -float((counts * np.log2(counts / first.values.size)).sum()) / first.values.size
+        # The first layer's inputs are the same when all layers are quantized.
+        assert table.entropy_bits[first.layer][bits] == pytest.approx(expected, rel=0.02)
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -38,7 +38,7 @@ def small_step(network: Network, size: float) -> Candidates:
     generator = torch.Generator().manual_seed(1)
     moved = weight + size * torch.randn(weight.shape, generator=generator)
     shift = size * torch.randn(len(weight), generator=generator)
-    return Candidates({layer: {2: Candidate(moved.detach(), shift)}}, {})
+    return Candidates({layer: {2: Candidate(moved.detach(), shift, torch.tensor(1.0))}}, {})
 
 
 def mean_rise(

@@ -153,7 +153,7 @@ DEVICE = typer.Option(
 )
 CODED = typer.Option(
     "--coded",
-    help="ONNX: weights in a prefix code, about a tenth smaller than their widths.",
+    help="ONNX: weights in a prefix code, about a quarter smaller than their widths.",
     show_default=False,
 )
 RUNTIME = typer.Option(

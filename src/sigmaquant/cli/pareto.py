@@ -70,9 +70,10 @@ def pareto(
 
     table = layer_table(network)
     profile = load_profile(device, runtime)
+    sensitivities = SensitivityTable.load(scores)
     front = find_front(
         table,
-        SensitivityTable.load(scores),
+        sensitivities,
         device=profile,
         budget=Budget(flash=flash, ram=ram, latency=latency, energy=energy),
         metrics=[name.strip() for name in metrics.split(",")],
@@ -83,7 +84,7 @@ def pareto(
     if json:
         print_line(front.model_dump_json(indent=1))
     else:
-        _print_front(front, table, cost_table(table, profile))
+        _print_front(front, table, cost_table(table, profile, sensitivities))
         print_line(f"front: {out}")
 
 

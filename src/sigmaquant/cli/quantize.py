@@ -22,7 +22,7 @@ def quantize(
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     config: Config = None,
     rounding: Annotated[
-        str, typer.Option(help="Of the weights: compensated or nearest.")
+        str, typer.Option(help="Of the weights: compensated, nearest, or coded, for --coded files.")
     ] = "compensated",
     mirrored: Annotated[bool, options.MIRRORED_TOO] = False,
     reconstruct: Annotated[int, options.RECONSTRUCT] = 0,

@@ -37,7 +37,7 @@ def revise(
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     config: Config = None,
     rounding: Annotated[
-        str, typer.Option(help="Of layers of another width: compensated or nearest.")
+        str, typer.Option(help="Of layers of another width: compensated, coded or nearest.")
     ] = "compensated",
     seed: Annotated[int, options.SEED] = 0,
     plan_out: Annotated[Path, typer.Option(metavar="FILE", help="The plan to write.")] = Path(
@@ -71,11 +71,12 @@ def revise(
     )
     captured = Network.load(network)
     profile = target_profile(device, runtime)
+    sensitivities = SensitivityTable.load(scores)
     budget = Budget(flash=flash, ram=ram, latency=latency, energy=energy)
     tuned = QuantizedNetwork.load(finetuned, captured)
     revised = revise_network(
         tuned,
-        SensitivityTable.load(scores),
+        sensitivities,
         calibration=calibration_batches(captured, data),
         device=profile,
         budget=budget,
@@ -89,5 +90,7 @@ def revise(
     if json:
         print_json({"revised": str(out), "plan": str(plan_out), "changed": changed})
         return
-    print_plan(revised.plan, captured.table, cost_table(captured.table, profile), budget)
+    print_plan(
+        revised.plan, captured.table, cost_table(captured.table, profile, sensitivities), budget
+    )
     print_line(f"{'revised' if changed else 'no plan was better'}: {out}, {plan_out}")

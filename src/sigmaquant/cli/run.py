@@ -51,7 +51,10 @@ def run(
     ] = None,
     rounding: Annotated[
         str | None,
-        typer.Option(help="Of the weights: compensated or nearest.", rich_help_panel=_RUN),
+        typer.Option(
+            help="Of the weights: compensated, nearest, or coded, for --coded files.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
     reconstruct: Annotated[int | None, options.RECONSTRUCT] = None,
     epochs: Annotated[

@@ -26,7 +26,7 @@ def score(
         str, typer.Option(help="How layers are scored: taylor, loss or sigma.")
     ] = "taylor",
     rounding: Annotated[
-        str, typer.Option(help="Of the weights: compensated or nearest.")
+        str, typer.Option(help="Of the weights: compensated, nearest, or coded, for --coded files.")
     ] = "compensated",
     activation_widths: Annotated[
         str | None,

@@ -39,7 +39,7 @@ def search(
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     config: Config = None,
     rounding: Annotated[
-        str, typer.Option(help="Of the plans measured: compensated or nearest.")
+        str, typer.Option(help="Of the plans measured: compensated, coded or nearest.")
     ] = "compensated",
     seed: Annotated[int, options.SEED] = 0,
     out: Annotated[Path, options.OUT] = Path("plan.json"),
@@ -72,10 +72,11 @@ def search(
     captured = Network.load(network)
     table = captured.table
     profile = load_profile(device, runtime)
+    sensitivities = SensitivityTable.load(scores)
     budget = Budget(flash=flash, ram=ram, latency=latency, energy=energy)
     plan = search_plan(
         captured,
-        SensitivityTable.load(scores),
+        sensitivities,
         device=profile,
         budget=budget,
         strategy=strategy,
@@ -88,7 +89,7 @@ def search(
     if json:
         print_line(plan.model_dump_json(indent=1))
     else:
-        print_plan(plan, table, cost_table(table, profile), budget)
+        print_plan(plan, table, cost_table(table, profile, sensitivities), budget)
         print_line(f"plan: {out}")
 
 

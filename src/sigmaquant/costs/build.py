@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sigmaquant.costs.deployment import (
     deployed_choices,
     expanded_weight_bytes,
@@ -14,19 +16,34 @@ from sigmaquant.costs.marks import cost_marks
 from sigmaquant.costs.ram import handled_elements, ram_steps
 from sigmaquant.costs.table import ChoiceCost, CostTable
 from sigmaquant.devices.profile import DeviceProfile
-from sigmaquant.errors import DeviceError
+from sigmaquant.devices.runtime import Runtime
+from sigmaquant.errors import ConfigError, DeviceError
 from sigmaquant.layers import LayerSpec, LayerTable
+from sigmaquant.scores import SensitivityTable
 
 
-def cost_table(table: LayerTable, profile: DeviceProfile) -> CostTable:
+def cost_table(
+    table: LayerTable, profile: DeviceProfile, scores: SensitivityTable | None = None
+) -> CostTable:
     """Cost of every choice that the device can store and run, for every layer.
+
+    Args:
+        table: of the network's layers.
+        profile: of the device.
+        scores: of the network; with them a runtime that holds weights in code is counted with the
+            code that each layer's own weights take, without them with that of typical ones.
 
     Raises:
         DeviceError: the device has no kernel for a layer's kind.
+        ConfigError: the layers were scored in another rounding than the runtime's code is for.
     """
+    entropy_bits = {} if scores is None else _entropy_bits(scores, profile.runtime)
     return CostTable(
         device=profile.name,
-        choices={layer.name: _layer_choices(layer, profile) for layer in table.layers},
+        choices={
+            layer.name: _layer_choices(layer, profile, entropy_bits.get(layer.name, {}))
+            for layer in table.layers
+        },
         fixed=_fixed_cost(table, profile),
         ram_steps=ram_steps(table),
         ram_reserve_bytes=profile.reserve.ram_bytes,
@@ -35,6 +52,21 @@ def cost_table(table: LayerTable, profile: DeviceProfile) -> CostTable:
         input_groups={layer.name: layer.input_groups for layer in table.layers},
         marks=cost_marks(table, profile),
     )
+
+
+def _entropy_bits(
+    scores: SensitivityTable, runtime: Runtime | None
+) -> Mapping[str, Mapping[int, float]]:
+    """Of a weight, by layer and width, where it matters and is known."""
+    if runtime is None or runtime.code is None or not scores.entropy_bits:
+        return {}
+    if scores.rounding != runtime.code.rounding:
+        raise ConfigError(
+            f"{runtime.name} counts on weights in rounding {runtime.code.rounding!r}, and the "
+            f"layers were scored in {scores.rounding!r}: score, search and quantize with "
+            f"--rounding {runtime.code.rounding}"
+        )
+    return scores.entropy_bits
 
 
 def _activation_storage(profile: DeviceProfile) -> dict[int, int]:
@@ -53,14 +85,16 @@ def _expanded_bytes(table: LayerTable, profile: DeviceProfile) -> dict[str, dict
     return {name: by_width for name, by_width in found.items() if by_width}
 
 
-def _layer_choices(layer: LayerSpec, profile: DeviceProfile) -> dict[int, dict[int, ChoiceCost]]:
+def _layer_choices(
+    layer: LayerSpec, profile: DeviceProfile, entropy_bits: Mapping[int, float]
+) -> dict[int, dict[int, ChoiceCost]]:
     if layer.kind not in profile.supports:
         raise DeviceError(
             f"{profile.name} has no kernel for layer {layer.name!r} ({layer.kind}); "
             f"it runs {', '.join(profile.supports)}"
         )
     if profile.runtime is not None:
-        return deployed_choices(layer, profile, profile.runtime)
+        return deployed_choices(layer, profile, profile.runtime, entropy_bits)
     return {
         weight_bits: {bits: _choice(layer, weight_bits, bits, profile) for bits in activation_bits}
         for weight_bits, activation_bits in profile.supports[layer.kind].items()

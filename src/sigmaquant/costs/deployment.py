@@ -7,6 +7,7 @@ wider one, which is at least as accurate.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from sigmaquant.costs.energy import layer_energy_uj
 from sigmaquant.costs.latency import layer_latency_ms
@@ -18,11 +19,24 @@ from sigmaquant.layers import WIDTHS, LayerKind, LayerSpec, LayerTable
 Choices = dict[int, dict[int, ChoiceCost]]
 
 
-def deployed_choices(layer: LayerSpec, profile: DeviceProfile, runtime: Runtime) -> Choices:
-    """Costs of one layer by weight width, then activation width."""
+def deployed_choices(
+    layer: LayerSpec,
+    profile: DeviceProfile,
+    runtime: Runtime,
+    entropy_bits: Mapping[int, float] = MappingProxyType({}),
+) -> Choices:
+    """Costs of one layer by weight width, then activation width.
+
+    Args:
+        layer: its shapes.
+        profile: of the device.
+        runtime: what runs there.
+        entropy_bits: by width, of one of the layer's weights, where it is known.
+    """
     offered: Choices = {}
     for weight_bits in reversed(WIDTHS):
-        found = _costs(layer, weight_bits, profile, runtime)
+        stored = _stored(layer, weight_bits, runtime, entropy_bits.get(weight_bits))
+        found = _costs(layer, stored, profile, runtime)
         if found and not any(_is_no_dearer(wider, found) for wider in offered.values()):
             offered[weight_bits] = found
     return dict(sorted(offered.items()))
@@ -45,10 +59,9 @@ def file_overhead_bytes(table: LayerTable, runtime: Runtime) -> int:
 
 
 def _costs(
-    layer: LayerSpec, weight_bits: int, profile: DeviceProfile, runtime: Runtime
+    layer: LayerSpec, stored: StoredWeights, profile: DeviceProfile, runtime: Runtime
 ) -> dict[int, ChoiceCost]:
     """Costs by activation width; empty where the device cannot run this width."""
-    stored = _stored(layer, weight_bits, runtime)
     flash_bytes = stored.size_bytes + layer.channels * runtime.overhead.channel_bytes
     times = 1.0 if stored.time_over_int8 is None else stored.time_over_int8
     executed = stored.container_bits if stored.time_over_int8 is None else PLAIN_BITS
@@ -63,10 +76,14 @@ def _costs(
     return found
 
 
-def _stored(layer: LayerSpec, weight_bits: int, runtime: Runtime) -> StoredWeights:
+def _stored(
+    layer: LayerSpec, weight_bits: int, runtime: Runtime, entropy_bits: float | None = None
+) -> StoredWeights:
     pointwise = runtime.pointwise_as_matrix and layer.is_pointwise
     matrix = layer.kind is LayerKind.LINEAR or pointwise
-    return runtime.stored(layer.weights, layer.channels, weight_bits, matrix=matrix)
+    return runtime.stored(
+        layer.weights, layer.channels, weight_bits, matrix=matrix, entropy_bits=entropy_bits
+    )
 
 
 def _is_no_dearer(wider: Mapping[int, ChoiceCost], narrower: Mapping[int, ChoiceCost]) -> bool:

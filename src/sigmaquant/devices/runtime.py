@@ -16,6 +16,7 @@ from sigmaquant.artifact import Frozen
 from sigmaquant.bitplan import ActivationBits, WeightBits
 from sigmaquant.devices.evidence import Sourced
 from sigmaquant.devices.figures import PositiveFigure, Text
+from sigmaquant.layers import WIDTHS
 
 PLAIN_BITS = 8
 """The width that every runtime has kernels for, and that its times are compared with."""
@@ -29,14 +30,11 @@ class Kernel(Sourced):
             that holds it.
         time_over_int8: by container, the time over that of the device's kernel for 8 bits; None
             where the device profile's own figures of the container's width hold.
-        mean_bits: by container, the bits that a weight takes on average where the file holds
-            weights in code; None where it holds the containers themselves.
         table_time_over_int8: the same of weights in a table of values; None where there are none.
     """
 
     containers: Annotated[tuple[WeightBits, ...], pydantic.Field(min_length=1)]
     time_over_int8: dict[WeightBits, PositiveFigure] | None = None
-    mean_bits: dict[WeightBits, PositiveFigure] | None = None
     table_time_over_int8: PositiveFigure | None = None
 
     def container_bits(self, weight_bits: int) -> int:
@@ -44,19 +42,39 @@ class Kernel(Sourced):
         found: int = next(bits for bits in sorted(self.containers) if bits >= weight_bits)
         return found
 
-    def stored_bits(self, weight_bits: int) -> float:
-        """Bits that a weight of this width takes in the file, on average."""
-        container = self.container_bits(weight_bits)
-        return container if self.mean_bits is None else self.mean_bits[container]
-
     @pydantic.model_validator(mode="after")
     def _every_width_has_a_place(self) -> Self:
         if PLAIN_BITS not in self.containers:
             raise ValueError(f"containers lack {PLAIN_BITS} bits, which hold any width")
         if self.time_over_int8 is not None and set(self.time_over_int8) != set(self.containers):
             raise ValueError("time_over_int8 needs a figure for each of the containers")
-        if self.mean_bits is not None and set(self.mean_bits) != set(self.containers):
-            raise ValueError("mean_bits needs a figure for each of the containers")
+        return self
+
+
+class WeightCode(Sourced):
+    """Weights in an entropy code: each takes about as many bits as its layer's entropy.
+
+    Attributes:
+        rounding: of the weights that the figures are of, as ``quantize`` calls it.
+        mean_bits: by width, the bits that a weight takes on average.
+        over_entropy: what it takes, where the entropy of the layer's own weights is known, over
+            this.
+    """
+
+    rounding: Text
+    mean_bits: dict[WeightBits, PositiveFigure]
+    over_entropy: Annotated[float, pydantic.Field(ge=1, allow_inf_nan=False)]
+
+    def bits(self, weight_bits: int, entropy_bits: float | None) -> float:
+        """Bits that a weight of this width takes on average, in a layer of that entropy."""
+        if entropy_bits is None:
+            return self.mean_bits[weight_bits]
+        return min(self.over_entropy * entropy_bits, weight_bits)
+
+    @pydantic.model_validator(mode="after")
+    def _every_width_has_a_mean(self) -> Self:
+        if set(self.mean_bits) != set(WIDTHS):
+            raise ValueError("mean_bits needs a figure for each of 2 to 8 bits")
         return self
 
 
@@ -118,6 +136,7 @@ class Runtime(Frozen):
         pointwise_as_matrix: whether a convolution of 1 x 1 at stride 1 is run as a matrix.
         matrix: for linear layers.
         window: for convolutions.
+        code: of the weights in the file; None where it holds the containers themselves.
         tables: where narrow weights may be looked up.
         overhead: what the file holds beside.
     """
@@ -128,6 +147,7 @@ class Runtime(Frozen):
     pointwise_as_matrix: bool = False
     matrix: Kernel
     window: Kernel
+    code: WeightCode | None = None
     tables: ValueTables | None = None
     overhead: FileOverhead
 
@@ -136,7 +156,13 @@ class Runtime(Frozen):
         return self.matrix if matrix else self.window
 
     def stored(
-        self, weights: int, channels: int, weight_bits: int, *, matrix: bool
+        self,
+        weights: int,
+        channels: int,
+        weight_bits: int,
+        *,
+        matrix: bool,
+        entropy_bits: float | None = None,
     ) -> StoredWeights:
         """How a layer of so many weights is stored: in a table where that takes fewer bytes.
 
@@ -145,10 +171,12 @@ class Runtime(Frozen):
             channels: number of output channels.
             weight_bits: their width.
             matrix: whether the layer is one matrix, not a window that slides.
+            entropy_bits: of a weight at this width; None where it is not known.
         """
         kernel = self.kernel(matrix=matrix)
         container = kernel.container_bits(weight_bits)
-        size = math.ceil(weights * kernel.stored_bits(weight_bits) / 8)
+        bits = self.code.bits(container, entropy_bits) if self.code else container
+        size = math.ceil(weights * bits / 8)
         if self.tables is not None and kernel.table_time_over_int8 is not None:
             in_table = self.tables.stored_bytes(weights, channels, weight_bits)
             if in_table < size:

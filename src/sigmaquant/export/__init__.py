@@ -38,7 +38,9 @@ def export_onnx(
         program: what to export.
         path: the file; it appears only after it has passed.
         verify_inputs: (batch, *shape) float32 for each input of the program; real data is best.
-        coded: write weights in a prefix code, in about a tenth less than their widths.
+        coded: write weights in a prefix code, in about a tenth less than their widths, and scales
+            and biases in 16 bits. The file computes what the program does with its scales and
+            biases rounded to these (see ``export.half_precision``).
 
     Raises:
         UnsupportedError: an operator cannot be expressed.
@@ -46,12 +48,14 @@ def export_onnx(
         OutputError: the folder cannot be written.
         MissingExtraError: onnx or onnxruntime is not installed.
     """
+    from sigmaquant.export.half_precision import with_half_precision
     from sigmaquant.export.onnx.model import write_onnx
     from sigmaquant.export.verify import verify_onnx
 
+    settled = with_half_precision(program) if coded else program
     with written_atomically(path) as temporary:
-        write_onnx(program, temporary, coded=coded)
-        return verify_onnx(temporary, program, verify_inputs)
+        write_onnx(settled, temporary, coded=coded)
+        return verify_onnx(temporary, settled, verify_inputs)
 
 
 def export_qonnx(

@@ -44,7 +44,8 @@ from sigmaquant.quantizers import (
 from sigmaquant.quantizers.ranges import Histogram
 
 _LEAST_PARTS = 4  # of the data, for moments to tell what in them is chance
-ROUNDINGS = ("compensated", "nearest")
+ROUNDINGS = ("compensated", "nearest", "coded")
+"""How weights are rounded: see ``quantize``."""
 
 
 def quantize(
@@ -62,7 +63,8 @@ def quantize(
         plan: widths of its layers and precision groups.
         calibration: a loader of inputs; a few hundred samples.
         rounding: "compensated" spreads each rounding error over the weights still to be rounded;
-            "nearest" is the plain reference.
+            "coded" does so with steps for weights that are stored in a code (see
+            ``starting_scales``), "nearest" is the plain reference.
         mirrored: whether images mean the same in a mirror: then their mirror images calibrate too,
             which takes twice the time and memory.
 
@@ -281,7 +283,7 @@ class _Passage:
         moments = paired_moments(reader, pairs)
         scatter = moments.own.shrunk
         rows = realigned_rows(rows, moments.shrunk, scatter)
-        start = starting_scales(rows, bits, scatter)
+        start = starting_scales(rows, bits, scatter, unclipped=self._rounding == "coded")
         return fitted_levels(rows, (low, high), start, scatter, least)
 
     def _least_scales(self, node: Node) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sigmaquant.layers import WIDTHS
 from sigmaquant.quantizers.descent import descended_levels
 from sigmaquant.quantizers.rounding import MomentFactor, compensated_levels, damped_moments
 from sigmaquant.quantizers.scales import weight_scales
@@ -17,6 +18,7 @@ ROUNDING_TURNS = _COMPENSATED_TURNS + _DESCENT_TURNS
 """Passes over a layer's columns that fit its integers; the most of the work."""
 # Of the mean diagonal. ResNet-20 at 2 bits: 0.01, 0.05, 0.2 and 1 gave 88.9, 89.2, 88.8 and 87.9 %.
 _RIDGE = 0.05
+_UNCLIPPED_WIDTHS = WIDTHS[1:-1]
 
 
 def fitted_levels(
@@ -76,8 +78,20 @@ def _best_scales(
     return fitted, fitted * (fitted * length - 2 * along)
 
 
-def starting_scales(rows: Tensor, bits: int, moments: Tensor) -> Tensor:
-    """Minimum-error scales (groups, out, 1), each column weighted with its second moment."""
+def starting_scales(rows: Tensor, bits: int, moments: Tensor, *, unclipped: bool = False) -> Tensor:
+    """Minimum-error scales (groups, out, 1), each column weighted with its second moment.
+
+    Args:
+        rows: (groups, out, k) weights.
+        bits: 2 .. 8.
+        moments: (groups, k, k) of the inputs.
+        unclipped: the step of the next narrower width, so that no weight is clipped: best where
+            weights are stored in a code, in which levels that are hardly used cost hardly anything.
+            For the same number of bits in code the error is about a fifth smaller (uniform steps
+            with entropy coding, Gish & Pierce 1968). The narrowest and the widest width stay.
+    """
+    if unclipped and bits in _UNCLIPPED_WIDTHS:
+        bits -= 1
     return weight_scales(rows, bits, moments.diagonal(dim1=-2, dim2=-1))
 
 

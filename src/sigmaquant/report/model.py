@@ -79,7 +79,7 @@ class Scoring(Frozen):
     Attributes:
         metric: such as "loss" or "taylor".
         loss: the loss whose rise is scored, such as "kl".
-        rounding: of the candidates: "nearest" or "compensated".
+        rounding: of the candidates, as ``quantize`` calls it.
         samples: number of calibration samples.
     """
 

@@ -11,6 +11,7 @@ layers are rounded several times, each time without one fold of the samples, and
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -51,10 +52,12 @@ class Candidate:
     Attributes:
         weight: its real values after rounding, in the weight's shape.
         bias_shift: (out,): what the bias takes up of the mean error.
+        entropy_bits: (): of one of its integers, what it takes in an ideal code (Shannon 1948).
     """
 
     weight: Tensor
     bias_shift: Tensor
+    entropy_bits: Tensor
 
 
 WeightCandidates = dict[str, dict[int, Candidate]]
@@ -122,7 +125,7 @@ def weight_candidates(
     Args:
         network: the float network.
         batches: inputs, for the moments of every layer's inputs.
-        rounding: "compensated" or "nearest".
+        rounding: one of ``ROUNDINGS``.
         folds: at most as many as batches; 1 scores on what the rounding saw.
         ranks: share the work.
     """
@@ -184,9 +187,11 @@ def _exchanged(network: Network, versions: Iterable[_Version], own: _Found, rank
         if made is None:
             parts = [weight.new_zeros(len(WIDTHS), *weight.shape)]
             parts.append(weight.new_zeros(len(WIDTHS), len(weight)))
+            parts.append(weight.new_zeros(len(WIDTHS)))
         else:
             parts = [torch.stack([c.weight for c in made.values()])]
             parts.append(torch.stack([c.bias_shift for c in made.values()]))
+            parts.append(torch.stack([c.entropy_bits for c in made.values()]))
         pairs = zip(*ranks.total(parts), strict=True)
         found[version] = dict(zip(WIDTHS, itertools.starmap(_candidate, pairs), strict=True))
     return found
@@ -215,19 +220,32 @@ def _rounded_versions(
         for version, start, end in zip(bunch, starts, starts[1:], strict=False):
             shape = weights[version.layer].shape
             found[version] = {
-                bits: _candidate(real[start:end].reshape(shape), shift[start:end].flatten())
-                for bits, (real, shift) in together.items()
+                bits: _candidate(
+                    (levels * scales)[start:end].reshape(shape),
+                    shift[start:end].flatten(),
+                    _entropy_bits(levels[start:end]),
+                )
+                for bits, (levels, scales, shift) in together.items()
             }
     return found
 
 
-def _candidate(weight: Tensor, bias_shift: Tensor) -> Candidate:
+def _entropy_bits(levels: Tensor) -> Tensor:
+    _, counts = levels.unique(return_counts=True)
+    nats: Tensor = torch.special.entr(counts / levels.numel()).sum()
+    return nats / math.log(2)
+
+
+def _candidate(weight: Tensor, bias_shift: Tensor, entropy_bits: Tensor) -> Candidate:
     """In memory of its own, whether made here or sent by another rank.
 
     The last bits of a product depend on strides and, on some processors, on alignment.
     """
     return Candidate(
-        *(v.clone(memory_format=torch.contiguous_format) for v in (weight, bias_shift))
+        *(
+            part.clone(memory_format=torch.contiguous_format)
+            for part in (weight, bias_shift, entropy_bits)
+        )
     )
 
 
@@ -281,7 +299,7 @@ def _version_moments(
 
 def _rounded(
     rows: Tensor, scatter: Tensor, means: Tensor, rounding: str
-) -> dict[int, tuple[Tensor, Tensor]]:
+) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
     """All widths in one go: one factor of the moments serves the rows of every width.
 
     Args:
@@ -291,18 +309,19 @@ def _rounded(
         rounding: see ``weight_candidates``.
 
     Returns:
-        By width, real values (groups, out, k) and what the bias takes up (groups, out).
+        By width, integers (groups, out, k), their scales (groups, out, 1) and what the bias takes
+        up (groups, out).
     """
     bounds = torch.tensor([level_bounds(bits) for bits in WIDTHS], dtype=rows.dtype)
     low, high = bounds.repeat_interleave(rows.shape[1], dim=0)[None, :, :, None].unbind(2)
     stacked = rows.repeat(1, len(WIDTHS), 1)
-    if rounding == "compensated":
-        starts = [starting_scales(rows, bits, scatter) for bits in WIDTHS]
-        levels, scales = fitted_levels(stacked, (low, high), torch.cat(starts, 1), scatter)
-    else:
+    if rounding == "nearest":
         scales = torch.cat([weight_scales(rows, bits) for bits in WIDTHS], dim=1)
         levels = nearest_levels(stacked, scales, low, high)
-    real = levels * scales
-    shifts = ((stacked - real) @ means[..., None])[..., 0]
-    parts = zip(real.chunk(len(WIDTHS), 1), shifts.chunk(len(WIDTHS), 1), strict=True)
+    else:
+        unclipped = rounding == "coded"
+        starts = [starting_scales(rows, bits, scatter, unclipped=unclipped) for bits in WIDTHS]
+        levels, scales = fitted_levels(stacked, (low, high), torch.cat(starts, 1), scatter)
+    shifts = ((stacked - levels * scales) @ means[..., None])[..., 0]
+    parts = zip(*(each.chunk(len(WIDTHS), 1) for each in (levels, scales, shifts)), strict=True)
     return dict(zip(WIDTHS, parts, strict=True))

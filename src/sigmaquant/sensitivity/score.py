@@ -84,7 +84,8 @@ def score(
             without.
         metric: "taylor" estimates all candidates from one backward pass a batch; "loss" measures
             each of them; "sigma" looks at the weights alone.
-        rounding: how candidates are rounded: "compensated" or "nearest".
+        rounding: how candidates are rounded: "compensated", "coded" or "nearest" (see
+            ``quantize``).
         loss: the user's own loss, from outputs and target to a scalar; by default the divergence
             from the float network's outputs, which needs no labels; or a ``Distillation``.
         activation_widths: score activations at these widths too, for devices that run several.
@@ -115,7 +116,7 @@ def score(
     _check_same_data(ranks, inputs)
     path = None if checkpoint is None else Path(checkpoint)
     before = ranks.from_main(lambda: resume(path, inputs))
-    folds = min(_FOLDS, len(batches)) if rounding == "compensated" else 1
+    folds = 1 if rounding == "nearest" else min(_FOLDS, len(batches))
     encodings = activation_candidates(network, batches, widths, ranks)
     candidates = [
         Candidates(weights, encodings)
@@ -134,6 +135,10 @@ def score(
         scores=sums.weights.scores(sums.samples, sums.independent),
         activation_scores=sums.activations.scores(sums.samples, sums.independent),
         weight_sigmas=weight_sigmas(network),
+        entropy_bits={
+            layer: {bits: float(found.entropy_bits) for bits, found in by_width.items()}
+            for layer, by_width in candidates[0].weights.items()
+        },
     )
 
 

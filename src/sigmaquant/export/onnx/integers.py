@@ -69,7 +69,7 @@ def _convolution(sheet: Sheet, operator: Convolution) -> None:
     if sheet.value(operator.output).encoding is None:
         raise UnsupportedError(f"{operator.name}: a quantized convolution with a float output")
     source, weights = _blocked(sheet, operator)
-    scales = sheet.graph.constant(operator.weights.scales)
+    scales = sheet.parameters.scales[operator.weights.layer]
     weight = sheet.graph.add("DequantizeLinear", [weights, scales], axis=0)
     real = sheet.graph.add(
         "Conv",
@@ -105,10 +105,10 @@ def _blocked(sheet: Sheet, operator: Convolution) -> tuple[str, str]:
 
 def _bias(sheet: Sheet, operator: Convolution | Linear) -> str:
     """The bias at scale input_scale * weight_scales: a product that costs no bytes in the file."""
-    graph = sheet.graph
+    graph, parameters = sheet.graph, sheet.parameters
     input_scale = graph.scalar(sheet.encoding(operator.inputs[0]).scale)
-    scales = graph.add("Mul", [input_scale, graph.constant(operator.weights.scales)])
-    return graph.add("DequantizeLinear", [graph.constant(operator.bias), scales], axis=0)
+    scales = graph.add("Mul", [input_scale, parameters.scales[operator.weights.layer]])
+    return graph.add("DequantizeLinear", [parameters.biases[operator.output], scales], axis=0)
 
 
 def _linear(sheet: Sheet, operator: Linear) -> None:
@@ -125,7 +125,7 @@ def _linear(sheet: Sheet, operator: Linear) -> None:
     is_float = output.encoding is None
     # ONNX Runtime fuses Gemm only where the weights' zero point is written out.
     zero_points = graph.constant(np.zeros(features, np.int8))
-    scales = graph.constant(operator.weights.scales)
+    scales = sheet.parameters.scales[operator.weights.layer]
     weight = graph.add(
         "DequantizeLinear", [sheet.weights[operator.weights.layer], scales, zero_points], axis=0
     )

@@ -10,6 +10,7 @@ from sigmaquant.artifact import written_atomically
 from sigmaquant.export.onnx.floats import write_float_operator
 from sigmaquant.export.onnx.graph import GraphBuilder, Model, Port, serialize
 from sigmaquant.export.onnx.integers import write_integer_operator
+from sigmaquant.export.onnx.parameters import write_parameters
 from sigmaquant.export.onnx.sheet import Sheet
 from sigmaquant.export.onnx.weights import write_weights
 from sigmaquant.lowering.program import FloatOperator, IntegerProgram
@@ -24,7 +25,8 @@ def write_onnx(program: IntegerProgram, path: str | Path, *, coded: bool = False
     Args:
         program: what to export.
         path: the file.
-        coded: whether weights are written in a prefix code; see ``coding``.
+        coded: whether weights are written in a prefix code (see ``coding``), and scales and biases
+            in 16 bits where these hold them (see ``with_half_precision``).
 
     Raises:
         UnsupportedError: an operator cannot be expressed; nothing is written then.
@@ -44,7 +46,8 @@ def build_model(program: IntegerProgram, *, coded: bool = False) -> Model:
     tensors = tensor_names(program)
     graph = GraphBuilder(reserved=tensors.values())
     weights = write_weights(graph, program.weights, coded=coded)
-    sheet = Sheet(graph, program, tensors, weights)
+    parameters = write_parameters(graph, program, coded=coded)
+    sheet = Sheet(graph, program, tensors, weights, parameters)
     for operator in program.operators:
         if isinstance(operator, FloatOperator):
             write_float_operator(sheet, operator)

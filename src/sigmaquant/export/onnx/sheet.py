@@ -9,6 +9,7 @@ import numpy as np
 
 from sigmaquant.errors import UnsupportedError
 from sigmaquant.export.onnx.graph import GraphBuilder
+from sigmaquant.export.onnx.parameters import Parameters
 from sigmaquant.lowering.program import Encoding, IntegerProgram, Value
 
 _ACTIVATION_BITS = range(1, 9)
@@ -23,12 +24,14 @@ class Sheet:
         program: what is exported.
         tensors: the tensor of each value.
         weights: the int8 tensor of each layer.
+        parameters: the layers' scales and biases, for writers that need them as tensors.
     """
 
     graph: GraphBuilder
     program: IntegerProgram
     tensors: Mapping[str, str]
     weights: Mapping[str, str]
+    parameters: Parameters = field(default_factory=lambda: Parameters({}, {}))
     _real: dict[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> Value:
