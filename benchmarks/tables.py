@@ -142,8 +142,9 @@ def _caption(result: BenchResult) -> str:
 def _draw(results: Mapping[str, BenchResult]) -> None:
     from benchmarks.digest.plot import save_plot
 
-    rivals = results["rivals"].rows if "rivals" in results else ()
-    save_plot(results["headline"], rivals, PICTURE)
+    rows = {name: result.rows for name, result in results.items()}
+    ours = [*rows["headline"], *rows.get("headline-coded", ())]
+    save_plot(ours, rows.get("rivals", ()), PICTURE)
 
 
 def main() -> int:

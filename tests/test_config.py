@@ -161,21 +161,6 @@ def test_widths_are_chosen_for_the_formats_runtime_unless_another_is_named(
     assert RunConfig.load(written(tmp_path, text)).runtime == runtime
 
 
-@pytest.mark.parametrize(
-    ("text", "rounding"),
-    [
-        ("", "compensated"),
-        ("[export]\ncoded = true", "coded"),
-        ('[export]\ncoded = true\n[search]\nrounding = "compensated"', "compensated"),
-        ('[search]\nrounding = "nearest"', "nearest"),
-    ],
-)
-def test_weights_are_rounded_for_code_where_they_are_stored_in_code(
-    tmp_path: Path, text: str, rounding: str
-) -> None:
-    assert RunConfig.load(written(tmp_path, text)).rounding == rounding
-
-
 def test_a_runtime_of_the_users_own_lies_beside_the_configuration(tmp_path: Path) -> None:
     config = RunConfig.load(written(tmp_path, '[target]\nruntime = "mine.toml"'))
     assert config.runtime == str(tmp_path / "mine.toml")

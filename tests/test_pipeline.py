@@ -413,6 +413,12 @@ def once(loader: DataLoader[Any]) -> Iterator[Any]:
         ({"device": "cortex-m9"}, DeviceError, "unknown device 'cortex-m9'"),
         ({"strategy": "gredy"}, ConfigError, "did you mean 'greedy'"),
         ({"rounding": "up"}, ConfigError, "--rounding"),
+        (
+            {"rounding": "nearest", "coded": True},
+            ConfigError,
+            "onnxruntime-coded counts on weights in rounding 'coded', not 'nearest'",
+        ),
+        ({"rounding": "nearest", "runtime": "onnxruntime-coded"}, ConfigError, "leave the roundi"),
         ({"epochs": -1}, ConfigError, "--epochs"),
         ({"max_drop": -1.0}, ConfigError, "--max-drop"),
     ],

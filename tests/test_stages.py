@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import sigmaquant as sq
 from sigmaquant.calibration import read_batches
-from sigmaquant.errors import DataError, OutputError
+from sigmaquant.errors import ConfigError, DataError, OutputError
 from sigmaquant.lowering import lower
-from sigmaquant.stages import limited_by_memory, random_inputs, real_inputs
+from sigmaquant.stages import limited_by_memory, random_inputs, real_inputs, rounding_for
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,31 @@ def test_the_smaller_of_budget_and_memory_counts(
 
 def test_unknown_memory_is_no_limit() -> None:
     assert limited_by_memory(sq.Budget(), sq.load_profile("shift-add")).limits() == {}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "asked", "rounding"),
+    [
+        (None, None, "compensated"),
+        (None, "nearest", "nearest"),
+        (None, "coded", "coded"),
+        ("onnxruntime", None, "compensated"),
+        ("onnxruntime-coded", None, "coded"),
+        ("onnxruntime-coded", "coded", "coded"),
+    ],
+)
+def test_weights_are_rounded_for_code_where_they_are_stored_in_code(
+    runtime: str | None, asked: str | None, rounding: str
+) -> None:
+    assert rounding_for(sq.load_profile("cortex-m4", runtime), asked) == rounding
+
+
+def test_another_rounding_than_the_codes_is_refused() -> None:
+    profile = sq.load_profile("cortex-m4", "onnxruntime-coded")
+    with pytest.raises(ConfigError, match="in rounding 'coded', not 'nearest': leave the rounding"):
+        rounding_for(profile, "nearest")
+    with pytest.raises(ConfigError, match="unknown rounding 'up'"):
+        rounding_for(profile, "up")
 
 
 class TwoInputs(nn.Module):

@@ -265,5 +265,8 @@ def _coded_file_bytes(candidate: Candidate) -> int:
 def _coded_profile() -> DeviceProfile:
     """A device with weights in code, and of the file's graph no bytes."""
     runtime = load_runtime(_CODED_RUNTIME)
+    assert runtime.code is not None
     overhead = runtime.overhead.model_copy(update={"step_bytes": 0, "file_bytes": 0})
-    return load_profile(DEVICES[-1]).with_runtime(runtime.model_copy(update={"overhead": overhead}))
+    code = runtime.code.model_copy(update={"operator_bytes": 0})
+    bare = runtime.model_copy(update={"overhead": overhead, "code": code})
+    return load_profile(DEVICES[-1]).with_runtime(bare)

@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.results import BenchResult, BenchRow
+from benchmarks.results import BenchRow
 from sigmaquant.artifact import written_atomically
 
 DIGEST_POINTS = {
@@ -33,6 +33,7 @@ _COLUMNS = 3
 _LARGEST_LOSS = 6.0  # points; what lost more lies on the edge
 _STYLES = {
     "without training": {"marker": "o", "linestyle": "-", "color": "tab:blue"},
+    "weights in code": {"marker": "D", "linestyle": "-", "color": "tab:cyan"},
     "fine-tuned": {"marker": "s", "linestyle": "", "color": "tab:green"},
     "uniform 4, compensated": {"marker": "^", "linestyle": "", "color": "tab:orange"},
     "uniform 4, nearest": {"marker": "v", "linestyle": "", "color": "tab:red"},
@@ -81,17 +82,24 @@ def points(rows: Iterable[BenchRow], rivals: Iterable[BenchRow]) -> list[Point]:
 def _series(variant: str) -> str:
     if variant.startswith("uniform"):
         return variant.replace(" 4 ", " 4, ")
-    return "fine-tuned" if "+" in variant else "without training"
+    if "+" in variant:
+        return "fine-tuned"
+    return "weights in code" if variant.endswith("coded") else "without training"
 
 
-def save_plot(result: BenchResult, rivals: Sequence[BenchRow], path: Path) -> None:
+def save_plot(ours: Iterable[BenchRow], rivals: Sequence[BenchRow], path: Path) -> None:
     """Write the picture as SVG, the same for the same results.
+
+    Args:
+        ours: of all networks, in the order in which these are drawn.
+        rivals: likewise.
+        path: the picture.
 
     Raises:
         OutputError: the file cannot be written.
     """
     networks: dict[str, list[BenchRow]] = {}
-    for row in result.rows:
+    for row in ours:
         networks.setdefault(row.network, []).append(row)
     lines = -(-len(networks) // _COLUMNS)
     figure = Figure(figsize=(4 * _COLUMNS, 3 * lines), layout="constrained")

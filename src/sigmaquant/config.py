@@ -151,7 +151,7 @@ class SearchConfig(Frozen):
     Attributes:
         metric: how sensitivity is measured (see ``sensitivity.score``).
         rounding: of the weights, in scores and in the result; None: the one that suits how the
-            exported file stores them (see ``RunConfig.rounding``).
+            runtime stores them (see ``stages.rounding_for``).
         strategy: the solver.
         activation_bits: width of all activations; None: chosen where the device runs several, else
             its native one.
@@ -298,11 +298,6 @@ class RunConfig(Frozen):
     def runtime(self) -> str | None:
         """The runtime that widths are chosen for; None for the device profile's own stack."""
         return self.target.runtime or runtime_of(self.export.format, self.export.options)
-
-    @property
-    def rounding(self) -> str:
-        """How weights are rounded (see ``quantize``): for code where they are stored in code."""
-        return self.search.rounding or ("coded" if self.export.coded else "compensated")
 
     def completed(self) -> Self:
         """The configuration itself, if nothing is missing that a run needs.

@@ -41,7 +41,12 @@ from sigmaquant.run_report import Findings, build_report
 from sigmaquant.run_stages import RunStages
 from sigmaquant.run_tuning import tune
 from sigmaquant.search import check_feasible
-from sigmaquant.stages import check_exportable, limited_by_memory, target_profile
+from sigmaquant.stages import (
+    check_exportable,
+    limited_by_memory,
+    rounding_for,
+    target_profile,
+)
 
 
 @dataclass(frozen=True)
@@ -286,7 +291,9 @@ def _run(config: RunConfig, task: _Task) -> Result:
 
         stages.capture()
         expected = stages.expected_costs()
-        check_feasible(expected, stages.budget, config.search.activation_bits)
+        if task.profile.runtime is None or task.profile.runtime.code is None:
+            # How short a code can get is known after scoring only.
+            check_feasible(expected, stages.budget, config.search.activation_bits)
         check = stages.check(task.deployment, task.evaluation)
         scores = stages.score(expected)
         costs = stages.costs(scores)
@@ -377,6 +384,7 @@ def _judge(task: _Task, stages: RunStages) -> _Judge:
 def _check_early(config: RunConfig, task: _Task, judge: _Judge) -> None:
     """Find what would stop the run late, before hours of work depend on it."""
     check_exportable(task.network, config.export.format, config.export.options)
+    rounding_for(task.profile, config.search.rounding)
     labelled = has_class_labels(task.network, judge.batches())
     if config.gates.max_drop is not None and not labelled:
         raise ConfigError(

@@ -38,7 +38,7 @@ from sigmaquant.report.model import Revision, Stage
 from sigmaquant.run_directory import Form, RunDirectory, artifact_form, fingerprint, record_form
 from sigmaquant.search import Solution, search
 from sigmaquant.sensitivity import SensitivityTable, score
-from sigmaquant.stages import real_inputs
+from sigmaquant.stages import real_inputs, rounding_for
 
 if TYPE_CHECKING:
     from sigmaquant.export.verification import Verification
@@ -160,7 +160,7 @@ class RunStages:
             inputs=[
                 *self.data_digests,
                 settings.metric,
-                self.config.rounding,
+                self.rounding,
                 activation_widths,
                 seed,
                 loss_name(self.loss),
@@ -169,7 +169,7 @@ class RunStages:
                 self.network,
                 self.calibration,
                 metric=settings.metric,
-                rounding=self.config.rounding,
+                rounding=self.rounding,
                 loss=self.loss,
                 activation_widths=activation_widths,
                 seed=seed,
@@ -192,7 +192,7 @@ class RunStages:
                 costs.digest(),
                 self.budget.limits(),
                 settings.strategy,
-                self.config.rounding,
+                self.rounding,
                 settings.activation_bits,
                 loss_name(self.loss),
             ],
@@ -214,7 +214,7 @@ class RunStages:
             inputs=[
                 *self.data_digests,
                 plan.digest(),
-                self.config.rounding,
+                self.rounding,
                 *(["mirrored"] if self.config.quantize.mirrored else []),
                 *self._reconstruction,
             ],
@@ -314,7 +314,7 @@ class RunStages:
             self.network,
             self.calibration,
             self.held_back,
-            rounding=self.config.rounding,
+            rounding=self.rounding,
             loss=self.loss,
         )
         return search(scores, costs, self.budget, settings.strategy, bits, measure)
@@ -362,17 +362,29 @@ class RunStages:
             self.network,
             plan,
             self.calibration,
-            rounding=self.config.rounding,
+            rounding=self.rounding,
             mirrored=self.config.quantize.mirrored,
         )
         if not self._reconstruction:
             return start
         steps, seed = self._reconstruction
-        return reconstruct(self.network, start, self.calibration, steps=steps, seed=seed)
+        return reconstruct(
+            self.network,
+            start,
+            self.calibration,
+            steps=steps,
+            rounding=self.rounding,
+            seed=seed,
+        )
 
     def load_quantized(self, path: Path) -> QuantizedNetwork:
         """A quantized network of this run."""
         return QuantizedNetwork.load(path, self.network)
+
+    @cached_property
+    def rounding(self) -> str:
+        """Of the weights, in scores and in the result."""
+        return rounding_for(self.profile, self.config.search.rounding)
 
     @property
     def _reconstruction(self) -> tuple[int, ...]:

@@ -70,7 +70,7 @@ def _revised(
             finetuned,
             stages.calibration,
             stages.held_back,
-            rounding=stages.config.rounding,
+            rounding=stages.rounding,
             loss=stages.loss,
         )
         revised.network.save(path)
@@ -86,7 +86,7 @@ def _revised(
             scores.digest(),
             costs.digest(),
             stages.budget.limits(),
-            stages.config.rounding,
+            stages.rounding,
             settings.activation_bits,
             loss_name(stages.loss),
         ],

@@ -54,7 +54,7 @@ def search(
     strategy: str = "exact",
     activation_bits: int | None = None,
     calibration: Iterable[Any] | None = None,
-    rounding: str = "compensated",
+    rounding: str | None = None,
     loss: UserLoss | None = None,
     seed: int = 0,
 ) -> BitPlan:
@@ -74,13 +74,13 @@ def search(
         calibration: a loader of inputs on which plans are measured: three quarters to round with, a
             quarter held back for the loss. Without it plans are compared by their scores, and
             "refine", which measures, cannot be used.
-        rounding: of the plans measured.
+        rounding: of the plans measured; by default as for the runtime (see ``rounding_for``).
         loss: the user's own, for the plans measured; see ``score``.
         seed: of the draw of what is held back.
 
     Raises:
-        ConfigError: an unknown strategy or rounding, one that lacks calibration data, or scores in
-            another rounding than the runtime's code is for.
+        ConfigError: an unknown strategy or rounding, one that lacks calibration data, or another
+            rounding, here or in the scores, than the runtime's code is for.
         DataError: see ``read_batches``.
         InfeasibleError: no plan meets the budget; names the nearest one that can be met.
         DeviceError: an unknown device or runtime, or one that cannot run the network.
@@ -111,14 +111,14 @@ def solve(
     strategy: str = "exact",
     activation_bits: int | None = None,
     calibration: Iterable[Any] | None = None,
-    rounding: str = "compensated",
+    rounding: str | None = None,
     loss: UserLoss | None = None,
     seed: int = 0,
 ) -> Solution:
     """As ``search``, with the plan's costs, what is proven of it and its close calls."""
-    check_rounding(rounding)
     table = network if isinstance(network, LayerTable) else network.table
     profile = target_profile(device, runtime)
+    rounded = rounding_for(profile, rounding)
     return solve_tables(
         scores,
         cost_table(table, profile, scores),
@@ -127,7 +127,7 @@ def solve(
         activation_bits=activation_bits,
         measure=None
         if calibration is None
-        else _held_back_measure(network, calibration, rounding, loss, seed),
+        else _held_back_measure(network, calibration, rounded, loss, seed),
     )
 
 
@@ -140,7 +140,7 @@ def revise(
     runtime: str | Path | None = None,
     budget: Budget,
     activation_bits: int | None = None,
-    rounding: str = "compensated",
+    rounding: str | None = None,
     loss: UserLoss | None = None,
     seed: int = 0,
 ) -> QuantizedNetwork:
@@ -158,7 +158,7 @@ def revise(
         runtime: likewise.
         budget: hard limits; the device's own memory is one too.
         activation_bits: as for ``search``.
-        rounding: of the layers of another width.
+        rounding: of the layers of another width; by default as for the runtime.
         loss: the user's own; see ``score``.
         seed: of the draw of what is held back.
 
@@ -167,19 +167,20 @@ def revise(
         copy of the old one under the old plan where no move gains.
 
     Raises:
-        ConfigError: an unknown rounding, or a budget that the network's plan does not keep.
+        ConfigError: an unknown rounding, a budget that the network's plan does not keep, or
+            roundings as for ``search``.
         DataError: see ``read_batches``.
         DeviceError: an unknown device or runtime, or one that cannot run the network.
         ArtifactError: the scores, or the plan's widths, do not fit the network and device.
     """
-    check_rounding(rounding)
     network, profile = tuned.network, target_profile(device, runtime)
+    rounded = rounding_for(profile, rounding)
     costs = cost_table(network.table, profile, scores)
     limits = limited_by_memory(budget, profile)
     asked = problem(scores, costs, limits, activation_bits)
     start = start_of(asked, tuned)
     kept, held = _split(network, calibration, seed)
-    return revise_plan(asked, start, tuned, kept, held, rounding=rounding, loss=loss).network
+    return revise_plan(asked, start, tuned, kept, held, rounding=rounded, loss=loss).network
 
 
 def _held_back_measure(
@@ -233,7 +234,8 @@ def pareto(
             the device runs several and they were scored, and is the device's native one elsewhere.
 
     Raises:
-        ConfigError: metrics that cannot be traded, or fewer points than metrics.
+        ConfigError: metrics that cannot be traded, fewer points than metrics, or scores in another
+            rounding than the runtime's code is for.
         InfeasibleError: no plan meets the budget; names the nearest one that can be met.
         DeviceError: an unknown device or runtime, or one that cannot run the network.
         ArtifactError: the scores are of another network.
@@ -258,6 +260,28 @@ def target_profile(
     """
     profile = device if isinstance(device, DeviceProfile) else load_profile(device)
     return on_runtime(profile, runtime)
+
+
+def rounding_for(profile: DeviceProfile, asked: str | None = None) -> str:
+    """How weights are rounded for a device: for code, where its runtime holds them in code.
+
+    Args:
+        profile: of the device, with its runtime.
+        asked: what the user wants, if anything.
+
+    Raises:
+        ConfigError: an unknown rounding, or another one than the runtime's code is for.
+    """
+    runtime = profile.runtime
+    code = None if runtime is None else runtime.code
+    rounding = asked or ("compensated" if code is None else code.rounding)
+    check_rounding(rounding)
+    if runtime is not None and code is not None and rounding != code.rounding:
+        raise ConfigError(
+            f"{runtime.name} counts on weights in rounding {code.rounding!r}, not {rounding!r}: "
+            "leave the rounding out, or choose a runtime without code"
+        )
+    return rounding
 
 
 def limited_by_memory(budget: Budget, profile: DeviceProfile) -> Budget:

@@ -71,6 +71,7 @@ def test_a_run_to_a_file_with_weights_in_code(project: Path, sigmaquant: Any) ->
     assert ended.code == 0, ended.err
     report = sq.RunReport.model_validate_json(ended.out)
     assert [exported.verified for exported in report.exports] == [True]
+    assert report.scoring.rounding == "coded"
 
 
 def test_a_run_to_a_tflite_file(project: Path, sigmaquant: Any) -> None:

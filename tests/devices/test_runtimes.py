@@ -88,6 +88,13 @@ def test_layers_whose_entropy_is_known_are_counted_by_it():
     assert even.size_bytes == 4096 * 4 // 8  # no code is longer than the width
 
 
+def test_few_weights_do_not_pay_for_what_undoes_a_code():
+    code = load_runtime("onnxruntime-coded").code
+    assert code.overhead_bytes(10**6) == code.operator_bytes
+    assert code.overhead_bytes(1000) == math.ceil(1000 * (7 - 5.46) / 8)
+    assert code.overhead_bytes(0) == 0
+
+
 def test_a_device_takes_a_runtime_in_place_of_its_stack():
     m4, tflm = load_profile("cortex-m4"), load_profile("cortex-m4", "tflm")
     assert (tflm.name, tflm.stack) == ("cortex-m4 + tflm", "TensorFlow Lite Micro")

@@ -154,3 +154,12 @@ def test_programs_without_layers_stay_the_same() -> None:
     program = linear_program([1.0], [0])
     empty = replace(program, operators=())
     assert with_half_precision(empty) == empty
+
+
+def test_channels_without_weights_do_not_count_by_their_own_scales() -> None:
+    program = linear_program([0.5, 2.0**30], [8, 1], np.array([[1], [0]], np.int8))
+    assert layer_of(with_half_precision(program)).weights.scales.tolist() == [0.5, 0.5]
+    empty = linear_program([0.25, 0.5], [8, 4], np.zeros((2, 1), np.int8))
+    layer = layer_of(with_half_precision(empty))
+    assert layer.weights.scales.tolist() == [0.5, 0.5]
+    assert layer.bias.tolist() == [4, 4]

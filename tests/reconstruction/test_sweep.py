@@ -138,6 +138,8 @@ def test_networks_of_every_kind_are_reconstructed_and_lowered(name: str) -> None
 def test_errors() -> None:
     with pytest.raises(ConfigError, match="steps has to be at least 1, not 0"):
         sq.reconstruct(trained(), start(), calibration(), steps=0)
+    with pytest.raises(ConfigError, match="unknown rounding 'up'"):
+        sq.reconstruct(trained(), start(), calibration(), rounding="up")
     with pytest.raises(DataError, match="gave no samples"):
         sq.reconstruct(trained(), start(), [])
     with pytest.raises(DataError, match=r"1 samples cannot be split.*at least 2, better 256"):

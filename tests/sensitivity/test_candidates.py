@@ -15,7 +15,7 @@ from sigmaquant.sensitivity.candidates import layer_weight, weight_candidates
 from tests import nets
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "compensated"])
+@pytest.mark.parametrize("rounding", ["nearest", "compensated", "coded"])
 @pytest.mark.parametrize("name", ["mobilenet", "conv1d", "shuffle", "attention", "tied"])
 def test_candidates_lie_on_their_grid_and_shift_the_bias_by_the_mean_error(
     name: str, rounding: str

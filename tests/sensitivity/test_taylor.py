@@ -158,7 +158,7 @@ def test_changes_are_gradients_times_changes_of_the_layers_outputs(
             assert torch.allclose(rises.activations[group][bits], expected, rtol=2e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("rounding", ["compensated", "nearest"])
+@pytest.mark.parametrize("rounding", ["compensated", "nearest", "coded"])
 def test_it_ranks_layers_and_widths_as_the_loss_does(rounding: str, trained) -> None:
     data = [trained.images[i : i + 128] for i in range(0, 1024, 128)]
     tables = [

@@ -151,9 +151,13 @@ DEVICE = typer.Option(
     rich_help_panel=_TARGET,
     show_default=False,
 )
+ROUNDING = typer.Option(
+    "--rounding", help="Of the weights: compensated, nearest, or coded, for --coded files."
+)
 CODED = typer.Option(
     "--coded",
-    help="ONNX: weights in a prefix code, about a quarter smaller than their widths.",
+    help="ONNX: weights in a prefix code, a tenth smaller than their widths, a quarter where "
+    "they were rounded for it.",
     show_default=False,
 )
 RUNTIME = typer.Option(

@@ -21,9 +21,7 @@ def quantize(
     batch_size: Annotated[int | None, options.BATCH_SIZE] = None,
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     config: Config = None,
-    rounding: Annotated[
-        str, typer.Option(help="Of the weights: compensated, nearest, or coded, for --coded files.")
-    ] = "compensated",
+    rounding: Annotated[str, options.ROUNDING] = "compensated",
     mirrored: Annotated[bool, options.MIRRORED_TOO] = False,
     reconstruct: Annotated[int, options.RECONSTRUCT] = 0,
     out: Annotated[Path, options.OUT] = Path("quantized.safetensors"),
@@ -55,7 +53,9 @@ def quantize(
     batches = calibration_batches(captured, data)
     quantized = quantize_network(captured, loaded, batches, rounding=rounding, mirrored=mirrored)
     if reconstruct:
-        quantized = reconstruct_blocks(captured, quantized, batches, steps=reconstruct, seed=seed)
+        quantized = reconstruct_blocks(
+            captured, quantized, batches, steps=reconstruct, rounding=rounding, seed=seed
+        )
     quantized.save(out)
     if json:
         print_json({"quantized": str(out)})

@@ -37,8 +37,9 @@ def revise(
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     config: Config = None,
     rounding: Annotated[
-        str, typer.Option(help="Of layers of another width: compensated, coded or nearest.")
-    ] = "compensated",
+        str | None,
+        typer.Option(help="Of layers of another width; by default as the runtime stores weights."),
+    ] = None,
     seed: Annotated[int, options.SEED] = 0,
     plan_out: Annotated[Path, typer.Option(metavar="FILE", help="The plan to write.")] = Path(
         "revised_plan.json"

@@ -49,13 +49,7 @@ def run(
         str | None,
         typer.Option(help="How layers are scored: taylor, loss or sigma.", rich_help_panel=_RUN),
     ] = None,
-    rounding: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the weights: compensated, nearest, or coded, for --coded files.",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
+    rounding: Annotated[str | None, options.ROUNDING] = None,
     reconstruct: Annotated[int | None, options.RECONSTRUCT] = None,
     epochs: Annotated[
         int | None,

@@ -25,9 +25,7 @@ def score(
     metric: Annotated[
         str, typer.Option(help="How layers are scored: taylor, loss or sigma.")
     ] = "taylor",
-    rounding: Annotated[
-        str, typer.Option(help="Of the weights: compensated, nearest, or coded, for --coded files.")
-    ] = "compensated",
+    rounding: Annotated[str, options.ROUNDING] = "compensated",
     activation_widths: Annotated[
         str | None,
         typer.Option(

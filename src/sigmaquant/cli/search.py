@@ -39,8 +39,9 @@ def search(
     calibration_samples: Annotated[int | None, options.CALIBRATION_SAMPLES] = None,
     config: Config = None,
     rounding: Annotated[
-        str, typer.Option(help="Of the plans measured: compensated, coded or nearest.")
-    ] = "compensated",
+        str | None,
+        typer.Option(help="Of the plans measured; by default as the runtime stores weights."),
+    ] = None,
     seed: Annotated[int, options.SEED] = 0,
     out: Annotated[Path, options.OUT] = Path("plan.json"),
     json: options.Json = False,

@@ -51,8 +51,11 @@ def file_overhead_bytes(table: LayerTable, runtime: Runtime) -> int:
     """What the file holds beside layers and float parameters."""
     overhead = runtime.overhead
     counts = {layer.channels for layer in table.layers}
+    code = runtime.code
+    code_bytes = code.overhead_bytes(table.weights) if code else 0
     return (
         overhead.file_bytes
+        + code_bytes
         + overhead.step_bytes * len(table.steps)
         + overhead.channel_count_bytes * sum(counts)
     )

@@ -21,6 +21,8 @@ def cost_marks(table: LayerTable, profile: DeviceProfile) -> dict[str, str]:
     latency = _latency_evidence(table, profile)
     if profile.runtime is not None:
         flash = profile.runtime.overhead.kind
+        if profile.runtime.code is not None:
+            flash = weakest(flash, profile.runtime.code.kind)
         latency = weakest(latency, *_runtime_evidence(profile.runtime))
     marks = {
         "flash_bytes": flash,

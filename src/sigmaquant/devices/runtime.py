@@ -59,17 +59,25 @@ class WeightCode(Sourced):
         mean_bits: by width, the bits that a weight takes on average.
         over_entropy: what it takes, where the entropy of the layer's own weights is known, over
             this.
+        operator_bytes: what undoes the code, in a file. Weights for which it saves less are stored
+            without it.
     """
 
     rounding: Text
     mean_bits: dict[WeightBits, PositiveFigure]
     over_entropy: Annotated[float, pydantic.Field(ge=1, allow_inf_nan=False)]
+    operator_bytes: pydantic.NonNegativeInt
 
     def bits(self, weight_bits: int, entropy_bits: float | None) -> float:
         """Bits that a weight of this width takes on average, in a layer of that entropy."""
         if entropy_bits is None:
             return self.mean_bits[weight_bits]
         return min(self.over_entropy * entropy_bits, weight_bits)
+
+    def overhead_bytes(self, weights: int) -> int:
+        """What a file of so many weights takes beyond their ``bits``, whether in code or not."""
+        saved_bits = max(width - mean for width, mean in self.mean_bits.items())
+        return min(self.operator_bytes, math.ceil(weights * saved_bits / 8))
 
     @pydantic.model_validator(mode="after")
     def _every_width_has_a_mean(self) -> Self:

@@ -38,9 +38,10 @@ def export_onnx(
         program: what to export.
         path: the file; it appears only after it has passed.
         verify_inputs: (batch, *shape) float32 for each input of the program; real data is best.
-        coded: write weights in a prefix code, in about a tenth less than their widths, and scales
-            and biases in 16 bits. The file computes what the program does with its scales and
-            biases rounded to these (see ``export.half_precision``).
+        coded: write weights in a prefix code, a tenth smaller than their widths (a quarter where
+            they were rounded for it, see ``quantize``), and scales and biases in 16 bits. The file
+            computes what the program does with its scales and biases rounded to these (see
+            ``export.half_precision``).
 
     Raises:
         UnsupportedError: an operator cannot be expressed.

@@ -2,7 +2,7 @@
 
 Networks of many channels hold more of them than one would think: with weights in code they are 7 %
 of MobileNetV2 at an eighth of its size. Eleven significant bits, those of a 16-bit float, move a
-scale by at most 1/4096 of itself; a weight of 8 bits is off by up to 1/254 of the largest.
+scale by at most 1/2048 of itself; a weight of 8 bits is off by up to 1/254 of the largest.
 
 The program with coarser parameters is again one truth: the file is written from it, and the
 reference runs it.
@@ -35,8 +35,8 @@ Float64Array = npt.NDArray[np.float64]
 def with_half_precision(program: IntegerProgram) -> IntegerProgram:
     """The program with scales of weights and biases of 11 significant bits.
 
-    Channels whose weights are all zero have no use for a scale; they get the largest of their
-    layer, so that no layer's are too far apart for 16 bits.
+    Channels whose weights are all zero have no use for a scale; they get the largest of the
+    others in their layer, so that no layer's are too far apart for 16 bits.
     """
     coarser = {layer.layer: replace(layer, scales=_scales(layer)) for layer in program.weights}
 
@@ -54,7 +54,8 @@ def with_half_precision(program: IntegerProgram) -> IntegerProgram:
 
 def _scales(layer: Weights) -> Float32Array:
     used = layer.values.reshape(len(layer.scales), -1).any(1)
-    return _rounded(np.where(used, layer.scales, layer.scales.max())).astype(np.float32)
+    largest = layer.scales[used].max(initial=0) or layer.scales.max()
+    return _rounded(np.where(used, layer.scales, largest)).astype(np.float32)
 
 
 def _bias(operator: Convolution | Linear, weights: Weights, furthest: int) -> Int32Array:

@@ -121,7 +121,7 @@ def _refuse_unpacking(nodes: Iterable[Node]) -> None:
     if left:
         raise VerificationError(
             f"{VERSION} would unpack the weights anew for each batch: it does not fold "
-            f"{', '.join(left)}. Another version of it may; or leave the weights out of code"
+            f"{', '.join(left)}. Another version of it may"
         )
 
 

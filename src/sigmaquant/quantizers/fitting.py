@@ -85,10 +85,10 @@ def starting_scales(rows: Tensor, bits: int, moments: Tensor, *, unclipped: bool
         rows: (groups, out, k) weights.
         bits: 2 .. 8.
         moments: (groups, k, k) of the inputs.
-        unclipped: the step of the next narrower width, so that no weight is clipped: best where
-            weights are stored in a code, in which levels that are hardly used cost hardly anything.
-            For the same number of bits in code the error is about a fifth smaller (uniform steps
-            with entropy coding, Gish & Pierce 1968). The narrowest and the widest width stay.
+        unclipped: the step of the next narrower width, so that hardly a weight is clipped: best
+            where weights are stored in a code, in which rare levels cost hardly anything. For the
+            same number of bits in code the error is about a fifth smaller (uniform steps with
+            entropy coding, Gish & Pierce 1968). The narrowest and the widest width stay.
     """
     if unclipped and bits in _UNCLIPPED_WIDTHS:
         bits -= 1

@@ -18,7 +18,7 @@ from sigmaquant.errors import ArtifactError, ConfigError, DataError
 from sigmaquant.network import Network
 from sigmaquant.network.runner import flatten
 from sigmaquant.progress import progress_bar
-from sigmaquant.quantized import PlanQuantizer, QuantizedNetwork
+from sigmaquant.quantized import PlanQuantizer, QuantizedNetwork, check_rounding
 from sigmaquant.reconstruction.blocks import Block, find_blocks
 from sigmaquant.reconstruction.importance import importance
 from sigmaquant.reconstruction.running import QuantizedBlock, Stream, run_float
@@ -37,6 +37,7 @@ def reconstruct(
     calibration: Iterable[Any],
     *,
     steps: int = 600,
+    rounding: str = "compensated",
     seed: int = 0,
 ) -> QuantizedNetwork:
     """Learn the rounding of a quantized network block by block: no labels, no training data.
@@ -46,7 +47,7 @@ def reconstruct(
     its outputs match the float network's where that matters to the loss. A fifth of the samples is
     held back: a block on whose change they don't gain stays as it was, and where they lose more by
     the whole network than by the start, a copy of the start is returned. Behind a block that has
-    changed, the next is rounded anew, error-compensated, before it is tuned.
+    changed, the next is rounded anew before it is tuned.
 
     Of all samples only the values between two blocks are kept, in float and quantized; where they
     take too much memory, fewer samples are used.
@@ -56,10 +57,12 @@ def reconstruct(
         start: what ``quantize`` made of it; left as it is.
         calibration: a loader of inputs; a few hundred samples.
         steps: minibatches that each block is tuned on.
+        rounding: of the start. Blocks behind one that has changed are rounded anew, in "coded"
+            where the start was, else error-compensated for what they are given now.
         seed: of every random draw.
 
     Raises:
-        ConfigError: not one step.
+        ConfigError: not one step, or an unknown rounding.
         DataError: see ``read_batches``; or fewer samples than two batches of the network.
         ArtifactError: the start was made from another network.
     """
@@ -67,15 +70,16 @@ def reconstruct(
         raise ConfigError(f"steps has to be at least 1, not {steps}")
     if start.network.digest() != network.digest():
         raise ArtifactError("the start was made from another network; quantize this one first")
+    check_rounding(rounding)
     batches = read_batches(calibration, network, what="calibration")
-    return _Sweep(network, start, batches, steps, seed).run()
+    return _Sweep(network, start, batches, steps, rounding, seed).run()
 
 
 class _Sweep:
     """All samples on their way from block to block, in float and quantized.
 
     Args:
-        network, start, steps, seed: see ``reconstruct``.
+        network, start, steps, rounding, seed: see ``reconstruct``.
         batches: the calibration data.
     """
 
@@ -85,12 +89,14 @@ class _Sweep:
         start: QuantizedNetwork,
         batches: Sequence[Batch],
         steps: int,
+        rounding: str,
         seed: int,
     ) -> None:
         self._network = network
         self._start = start
         self._tuned = start.copy()
-        self._quantizer = PlanQuantizer(network, batches, "compensated")
+        anew = "coded" if rounding == "coded" else "compensated"
+        self._quantizer = PlanQuantizer(network, batches, anew)
         self._batch_size = network.batch_size or _MINIBATCH
         generator = torch.Generator().manual_seed(seed)
         self._tuner = Tuner(steps, self._batch_size, generator)

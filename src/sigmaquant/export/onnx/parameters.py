@@ -84,11 +84,13 @@ class _Vectors:
         largest = max((float(np.abs(vector).max()) for vector in vectors.values()), default=0.0)
         exponent = math.frexp(largest)[1] - 1 - _HIGHEST_EXPONENT
         unit = 2.0**exponent
-        halves = {name: (v / np.float64(unit)).astype(np.float16) for name, v in vectors.items()}
+        halves = {
+            name: (v.astype(np.float64) / unit).astype(np.float16) for name, v in vectors.items()
+        }
         exact = {
             name
             for name, half in halves.items()
-            if coded and np.array_equal(half * np.float64(unit), vectors[name])
+            if coded and np.array_equal(half.astype(np.float64) * unit, vectors[name])
         }
         if sum(halves[name].nbytes for name in exact) <= _OPERATOR_BYTES:
             exact = set()  # as many bytes would be saved

@@ -74,7 +74,8 @@ def _by_width(weights: Iterable[Weights]) -> dict[int, list[Weights]]:
 
 
 def _packed_bytes(layers: list[Weights], bits: int) -> int:
-    return bits * math.ceil(sum(layer.values.size for layer in layers) / 8)
+    size = sum(layer.values.size for layer in layers)
+    return size if bits == _PLAIN_BITS else bits * math.ceil(size / 8)
 
 
 def _smaller_code(layers: list[Weights], bits: int) -> CodedWeights | None:
