@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +81,18 @@ def test_a_plan_in_code_keeps_to_its_part_of_the_weights(
     assert candidate.coded
     row = in_code.measured(candidate, baseline)
     assert 0.9 * 4 * 22_016 / 6 < row.flash_bytes <= 4 * 22_016 / 6
+
+
+def test_beside_a_makers_file_the_whole_file_takes_half_of_it_at_most(
+    bench: HeadlineBench, baseline: BenchRow, tmp_path: Path
+) -> None:
+    makers: Any = SimpleNamespace(file_bytes=46_000)
+    subject = replace(bench.subject, vendor=makers)
+    in_code = HeadlineBench(subject, tmp_path, "coded")
+    # The graph takes kilobytes beside a fourth of the weights: the first plan cannot fit.
+    row = in_code.measured(in_code.coded("mixed 1/4 coded", 4), baseline)
+    assert row.file_bytes is not None
+    assert 0.9 * 23_000 < row.file_bytes <= 23_000
 
 
 def test_eight_bits_take_what_eight_bits_take(bench: HeadlineBench) -> None:
