@@ -34,10 +34,10 @@ def test_quantize_reconstructs_with_the_given_steps(
 def test_a_run_reconstructs_between_rounding_and_export(
     project: Path, sigmaquant: Any, monkeypatch: Any
 ) -> None:
-    asked: list[dict[str, int]] = []
+    asked: list[dict[str, Any]] = []
 
     def reconstruct(
-        network: sq.Network, start: QuantizedNetwork, calibration: object, **settings: int
+        network: sq.Network, start: QuantizedNetwork, calibration: object, **settings: Any
     ) -> QuantizedNetwork:
         asked.append(settings)
         return start
@@ -48,4 +48,9 @@ def test_a_run_reconstructs_between_rounding_and_export(
         ended = sigmaquant("run", "run.toml", *flags, "--reconstruct", steps)
         assert ended.code == 0, ended.err
     # The third run finds the second's result; the first did not ask.
-    assert asked == [{"steps": 5, "seed": 3}]
+    assert asked == [{"steps": 5, "rounding": "compensated", "seed": 3}]
+    ended = sigmaquant(
+        "run", "run.toml", *flags, "--reconstruct", "5", "--coded", "--flash", "8KiB"
+    )
+    assert ended.code == 0, ended.err
+    assert asked[1:] == [{"steps": 5, "rounding": "coded", "seed": 3}]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,8 @@ from sigmaquant.divergence import divergence
 from sigmaquant.errors import ArtifactError, ConfigError, DataError
 from sigmaquant.lowering import lower
 from sigmaquant.network import Network, capture
-from sigmaquant.quantized import QuantizedNetwork, quantize
-from sigmaquant.reconstruction import reconstruct, tuning
+from sigmaquant.quantized import PlanQuantizer, QuantizedNetwork, quantize
+from sigmaquant.reconstruction import reconstruct, sweep, tuning
 from tests import nets
 
 
@@ -133,6 +134,25 @@ def test_the_start_is_left_as_it_is() -> None:
 def test_networks_of_every_kind_are_reconstructed_and_lowered(name: str) -> None:
     network, quantized = nets.captured(name), nets.quantized(name, 3)
     assert lower(reconstruct(network, quantized, nets.loader(name), steps=2)).outputs
+
+
+@pytest.mark.parametrize(
+    ("rounding", "anew"),
+    [("compensated", "compensated"), ("nearest", "compensated"), ("coded", "coded")],
+)
+def test_blocks_are_rounded_anew_for_code_where_the_start_was(
+    monkeypatch: pytest.MonkeyPatch, rounding: str, anew: str
+) -> None:
+    asked: list[str] = []
+
+    class Recording(PlanQuantizer):
+        def __init__(self, network: Network, calibration: Any, rounding: str) -> None:
+            asked.append(rounding)
+            super().__init__(network, calibration, rounding)
+
+    monkeypatch.setattr(sweep, "PlanQuantizer", Recording)
+    reconstruct(trained(), start(rounding), calibration(), steps=2, rounding=rounding)
+    assert asked == [anew]
 
 
 def test_errors() -> None:

@@ -93,7 +93,7 @@ class _Vectors:
             if coded and np.array_equal(half.astype(np.float64) * unit, vectors[name])
         }
         if sum(halves[name].nbytes for name in exact) <= _OPERATOR_BYTES:
-            exact = set()  # as many bytes would be saved
+            exact = set()  # the operators would take as many bytes as they save
         return cls(
             {name: vector for name, vector in vectors.items() if name not in exact},
             {name: half for name, half in halves.items() if name in exact},
