@@ -434,6 +434,26 @@ def test_what_cannot_be_used_is_said_before_the_work(
         optimize(model, data, **options)
 
 
+@pytest.mark.parametrize("runtime", [None, "onnxruntime"])
+def test_a_file_that_takes_more_than_the_budget_is_told_of(
+    model: TinyNet,
+    data: dict[str, Any],
+    runtime: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def larger(*given: Any) -> Any:
+        return export_program(*given).model_copy(update={"file_bytes": 20_123})
+
+    export_program = run_stages.export_program
+    monkeypatch.setattr(run_stages, "export_program", larger)
+    budget = sq.Budget(flash=20_000)
+    optimize(model, data, runtime=runtime, budget=budget, epochs=0)
+    told = "model.onnx takes 20,123 bytes, 123 more than the flash budget" in caplog.text
+    # A device's own stack keeps weights elsewhere than in this file.
+    assert told == (runtime is not None)
+
+
 class Accumulating(nn.Module):
     """Captured, scored and quantized with ease; but ONNX export has no form for its operator."""
 

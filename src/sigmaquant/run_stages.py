@@ -247,7 +247,7 @@ class RunStages:
         settings = self.config.export
         scratch = {"weight_scratch_bytes": self.profile.reserve.weight_scratch_bytes}
         file, options = settings.file_name, settings.options.model_copy(update=scratch)
-        return self.folder.stage(
+        verification = self.folder.stage(
             "export",
             "verification.json",
             inputs=[
@@ -267,6 +267,8 @@ class RunStages:
             form=record_form(Verification),
             also=[file],
         )
+        self._tell_of_excess(file, verification.file_bytes)
+        return verification
 
     def evaluate(
         self,
@@ -306,6 +308,18 @@ class RunStages:
             make=make,
             form=artifact_form(Evaluation),
         )
+
+    def _tell_of_excess(self, file: str, file_bytes: int) -> None:
+        """Warn where a file takes more than the budget: its graph and code are known only now."""
+        limit = self.budget.flash_bytes
+        if self.profile.runtime is not None and limit is not None and file_bytes > limit:
+            logger.warning(
+                "export: %s takes %s bytes, %s more than the flash budget, because what a file "
+                "holds beside the weights' widths is estimated; lower the budget by as much",
+                file,
+                f"{file_bytes:,}",
+                f"{file_bytes - limit:,}",
+            )
 
     def _searched(self, scores: SensitivityTable, costs: CostTable) -> Solution:
         settings = self.config.search
