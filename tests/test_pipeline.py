@@ -365,7 +365,16 @@ def test_infeasible_budgets_are_refused_before_scoring(
 ) -> None:
     with pytest.raises(InfeasibleError, match="flash of 100 B"):
         optimize(model, data, budget=sq.Budget(flash="100 B"))
+    with pytest.raises(InfeasibleError, match="latency"):
+        optimize(model, data, coded=True, budget=sq.Budget(latency="1 us"))
     assert calls.made == []
+
+
+def test_a_code_too_long_for_the_budget_is_told_of_after_scoring(
+    model: TinyNet, data: dict[str, Any]
+) -> None:
+    with pytest.raises(InfeasibleError, match="flash of 100 B"):
+        optimize(model, data, coded=True, budget=sq.Budget(flash="100 B"))
 
 
 def test_the_device_memory_is_a_budget(model: TinyNet, data: dict[str, Any]) -> None:

@@ -291,9 +291,11 @@ def _run(config: RunConfig, task: _Task) -> Result:
 
         stages.capture()
         expected = stages.expected_costs()
-        if task.profile.runtime is None or task.profile.runtime.code is None:
+        budget, runtime = stages.budget, task.profile.runtime
+        if runtime is not None and runtime.code is not None:
             # How short a code can get is known after scoring only.
-            check_feasible(expected, stages.budget, config.search.activation_bits)
+            budget = budget.model_copy(update={"flash_bytes": None})
+        check_feasible(expected, budget, config.search.activation_bits)
         check = stages.check(task.deployment, task.evaluation)
         scores = stages.score(expected)
         costs = stages.costs(scores)

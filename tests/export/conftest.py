@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from sigmaquant.lowering.program import (
     Value,
     Weights,
 )
+from sigmaquant.lowering.reference import run_reference
 from sigmaquant.quantizers import level_bounds
 
 FRACTION_BITS = 14
@@ -409,3 +411,18 @@ _HEADS: tuple[Callable[[ProgramBuilder, str], str], ...] = (
 @pytest.fixture(scope="session")
 def random_case() -> Callable[..., tuple[IntegerProgram, dict[str, np.ndarray]]]:
     return random_program
+
+
+@pytest.fixture
+def check_in_code(tmp_path: Path) -> Callable[[IntegerProgram, dict[str, np.ndarray]], None]:
+    """Writes a program in code; ONNX Runtime has to compute what the reference computes."""
+    from sigmaquant.export.onnx.model import write_onnx
+    from sigmaquant.export.onnx.runtime import OnnxRuntimeNetwork
+
+    def check(program: IntegerProgram, inputs: dict[str, np.ndarray]) -> None:
+        write_onnx(program, tmp_path / "net.onnx", coded=True)
+        found = OnnxRuntimeNetwork(tmp_path / "net.onnx", threads=1).run(inputs)
+        for name, expected in run_reference(program, inputs).items():
+            assert np.array_equal(found[name], expected), name
+
+    return check

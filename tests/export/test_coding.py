@@ -17,11 +17,10 @@ from sigmaquant.export.onnx import coding
 from sigmaquant.export.onnx import weights as packing
 from sigmaquant.export.onnx.coding import best_stages, decoded, encoded
 from sigmaquant.export.onnx.graph import INT8, GraphBuilder, Port, initializers, serialize
-from sigmaquant.export.onnx.model import build_model, write_onnx
+from sigmaquant.export.onnx.model import build_model
 from sigmaquant.export.onnx.runtime import OnnxRuntimeNetwork
 from sigmaquant.export.onnx.weights import stored_weight_bytes, write_weights
 from sigmaquant.lowering.program import Weights
-from sigmaquant.lowering.reference import run_reference
 from sigmaquant.quantizers import level_bounds
 
 WIDTHS = range(2, 9)
@@ -158,13 +157,9 @@ def test_a_file_holds_what_is_said_of_its_weights_and_is_smaller(size: int) -> N
 @pytest.mark.usefixtures("always_in_code")
 @pytest.mark.parametrize("seed", range(12))
 def test_random_networks_in_code_are_bit_for_bit_the_reference(
-    random_case: Callable[[int], Any], tmp_path: Path, seed: int
+    random_case: Callable[[int], Any], check_in_code: Callable[..., None], seed: int
 ) -> None:
-    program, inputs = random_case(seed)
-    write_onnx(program, tmp_path / "net.onnx", coded=True)
-    found = OnnxRuntimeNetwork(tmp_path / "net.onnx", threads=1).run(inputs)
-    for name, expected in run_reference(program, inputs).items():
-        assert np.array_equal(found[name], expected), name
+    check_in_code(*random_case(seed))
 
 
 @pytest.mark.usefixtures("always_in_code")

@@ -151,9 +151,8 @@ DEVICE = typer.Option(
     rich_help_panel=_TARGET,
     show_default=False,
 )
-ROUNDING = typer.Option(
-    "--rounding", help="Of the weights: compensated, nearest, or coded, for --coded files."
-)
+ROUNDING_HELP = "Of the weights: compensated, nearest, or coded, for --coded files."
+ROUNDING = typer.Option("--rounding", help=ROUNDING_HELP)
 CODED = typer.Option(
     "--coded",
     help="ONNX: weights in a prefix code, a tenth smaller than their widths, a quarter where "

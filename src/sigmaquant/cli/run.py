@@ -49,7 +49,9 @@ def run(
         str | None,
         typer.Option(help="How layers are scored: taylor, loss or sigma.", rich_help_panel=_RUN),
     ] = None,
-    rounding: Annotated[str | None, options.ROUNDING] = None,
+    rounding: Annotated[
+        str | None, typer.Option(help=options.ROUNDING_HELP, rich_help_panel=_RUN)
+    ] = None,
     reconstruct: Annotated[int | None, options.RECONSTRUCT] = None,
     epochs: Annotated[
         int | None,

@@ -1,11 +1,12 @@
 """Weights in fewer bits than their width: a prefix code that standard operators can undo.
 
-Rounded weights use their levels unevenly: of MobileNetV2's weights at 5 bits, in steps that clip
-none, an ideal code takes 3.60 bits a weight (Shannon 1948; networks in Huffman's code are from Han
-et al. 2016, "Deep Compression"). A Huffman decoder goes bit by bit, and no ONNX operator does. So
-code words here may end in a few places only, the *stages*, and each stage is read for all weights
-at once: ``bits`` bits for everything that is still open, of which the most frequent symbols are
-resolved and the rest stays open. With six stages that takes 0.5 % more than Huffman's code at most.
+Rounded weights use their levels unevenly: of MobileNetV2's weights at 5 bits, in steps that hardly
+clip any, an ideal code takes 3.60 bits a weight (Shannon 1948; networks in Huffman's code are from
+Han et al. 2016, "Deep Compression"). A Huffman decoder goes bit by bit, and no ONNX operator does.
+So code words here may end in a few places only, the *stages*, and each stage is read for all
+weights at once: ``bits`` bits for everything that is still open, of which the most frequent symbols
+are resolved and the rest stays open. With six stages MobileNetV2's weights at 3 to 8 bits take
+0.5 % more than in Huffman's code at most.
 
 Where levels are few, a symbol is several neighbouring weights: one alone would take at least a bit.
 """

@@ -10,7 +10,7 @@ three times the memory.
 In code (``coding``) the words of one stage after the other are unpacked in the same way. NonZero
 would find what a stage leaves open, but the runtime folds only what it knows the size of (1.32): so
 running sums number the open words, ScatterElements collects them, and Gather fills in what became
-of them. Measured with 1.32: 4.6 M weights at 4 bits load in 0.41 s and 292 MB.
+of them. Measured with 1.32: 4.6 M weights in 4 bits of code load in 0.46 s and 440 MB.
 """
 
 from __future__ import annotations
